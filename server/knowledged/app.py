@@ -1,0 +1,265 @@
+"""The server, put together: THE list of interceptors, the services, and what runs beside them."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import grpc.aio
+from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from grpc_reflection.v1alpha import reflection
+
+from knowledge.v1 import (
+    audit_service_pb2,
+    config_service_pb2,
+    knowledge_service_pb2,
+    options_pb2,
+    vector_service_pb2,
+)
+from knowledged import migrate, readiness
+from knowledged.access import Access
+from knowledged.call import AuditClass, Call, Method
+from knowledged.database import Database
+from knowledged.directory import Directory
+from knowledged.embedding.chunker import Chunker
+from knowledged.embedding.embedder import Embedder
+from knowledged.errors import Malformed
+from knowledged.housekeeping import Housekeeping
+from knowledged.interceptors import Handler, Interceptor, compose
+from knowledged.interceptors.audit import audit
+from knowledged.interceptors.auth import Auth
+from knowledged.interceptors.entry import behaviour
+from knowledged.interceptors.errors import errors
+from knowledged.interceptors.quota import Quota
+from knowledged.interceptors.shed import Shed
+from knowledged.interceptors.telemetry import Telemetry
+from knowledged.metrics import Metrics
+from knowledged.page_token import PageTokens
+from knowledged.reflection import V1_NAME, add_reflection
+from knowledged.secret import RootSecret
+from knowledged.services.audit import Audit
+from knowledged.services.config import Config
+from knowledged.services.drafts import Drafts
+from knowledged.services.health import Health
+from knowledged.services.knowledge import Knowledge
+from knowledged.services.listing import Lists, PageSizes
+from knowledged.services.shared import Limits, Shared
+from knowledged.services.vector import Vector
+from knowledged.settings import Settings
+from knowledged.space_keeper import SpaceKeeper
+from knowledged.text import TextPipeline
+from knowledged.text_worker import TextWorkers
+
+FILES: tuple[FileDescriptor, ...] = (
+    knowledge_service_pb2.DESCRIPTOR,
+    vector_service_pb2.DESCRIPTOR,
+    audit_service_pb2.DESCRIPTOR,
+    config_service_pb2.DESCRIPTOR,
+)
+
+Serve = Callable[[Any, Call], Awaitable[Message]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the server is made of, opened by whoever starts it."""
+
+    settings: Settings
+    database: Database
+    maintenance_dsn: str
+    embedder: Embedder
+    chunker: Chunker
+    secret: RootSecret
+    access: Access | None
+    metrics: Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A serving server: where it listens, and its health."""
+
+    port: int
+    health: Health
+
+
+def hall(parts: Parts) -> list[Interceptor]:
+    """Every RPC crosses these in this order, outermost first."""
+    s = parts.settings
+    return [
+        errors,  # outermost: nothing that is raised inside may leak
+        Telemetry(parts.metrics),  # sees every outcome, refusals too
+        audit,  # a change without its event must not be answered OK
+        Shed(s.max_concurrent_calls),  # before any work is done
+        Auth(parts.access.authenticate if parts.access else None),  # above see its refusals
+        Quota(s.max_concurrent_calls_per_subject, s.calls_per_second_per_subject),  # per subject
+    ]
+
+
+def services(shared: Shared) -> dict[str, object]:
+    """Our services by their full names."""
+    return {
+        "knowledge.v1.KnowledgeService": Knowledge(shared),
+        "knowledge.v1.VectorService": Vector(shared),
+        "knowledge.v1.AuditService": Audit(shared),
+        "knowledge.v1.ConfigService": Config(shared),
+    }
+
+
+def service_descriptors() -> list[ServiceDescriptor]:
+    return [service for file in FILES for service in file.services_by_name.values()]
+
+
+def methods() -> dict[str, Method]:
+    """All our RPCs by path. Raises ValueError for one whose proto has no option."""
+    return {
+        method.path: method
+        for service in service_descriptors()
+        for name in service.methods_by_name
+        for method in [_method(service, name)]
+    }
+
+
+def _method(service: ServiceDescriptor, name: str) -> Method:
+    path = f"/{service.full_name}/{name}"
+    access = service.methods_by_name[name].GetOptions().Extensions[options_pb2.access]
+    if not access.permission or not access.audit_class:
+        raise ValueError(f"{path}: its proto declares no (access) option; it cannot be served")
+    return Method(path, access.permission, AuditClass(access.audit_class))
+
+
+def build_server(parts: Parts, shared: Shared, health: Health) -> grpc.aio.Server:
+    """The gRPC server with every service behind the hall; nothing listens yet."""
+    server = grpc.aio.server(options=_options(parts.settings))
+    interceptors = hall(parts)
+    for name, service in services(shared).items():
+        handlers = _handlers(name, service, interceptors)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+    add_HealthServicer_to_server(health, server)
+    names = [service.full_name for service in service_descriptors()]
+    health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+    add_reflection(server, [*names, health_name, reflection.SERVICE_NAME, V1_NAME])
+    return server
+
+
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.so_reuseport", 0),
+        # Clients move on to other replicas in time, and see new certificates.
+        ("grpc.max_connection_age_ms", 30 * 60_000),
+        ("grpc.max_connection_age_grace_ms", 5 * 60_000),
+    ]
+
+
+def _handlers(
+    service_name: str, service: object, interceptors: list[Interceptor]
+) -> Mapping[str, Any]:
+    mine = {path: m for path, m in methods().items() if m.service == service_name}
+    return {
+        method.name: grpc.unary_unary_rpc_method_handler(  # pyright: ignore[reportUnknownMemberType]
+            behaviour(method, compose(method, _innermost(service, method), interceptors))  # pyright: ignore[reportArgumentType]
+        )
+        for method in mine.values()
+    }
+
+
+def _innermost(service: object, method: Method) -> Handler:
+    """From bytes to the service's method of the RPC's name, and back."""
+    serve: Serve = getattr(service, method.name)
+    descriptor = _descriptor(method).input_type
+    message_class = GetMessageClass(descriptor)
+
+    async def handle(call: Call, request: bytes) -> bytes:
+        try:
+            message = message_class.FromString(request)
+        except DecodeError:
+            raise Malformed(f"the request is no {descriptor.full_name}") from None
+        return (await serve(message, call)).SerializeToString()
+
+    return handle
+
+
+def _descriptor(method: Method) -> Any:
+    found = (s for s in service_descriptors() if s.full_name == method.service)
+    return next(found).methods_by_name[method.name]
+
+
+@asynccontextmanager
+async def serving(parts: Parts) -> AsyncGenerator[Running]:
+    """Serves until the block ends, then stops gently: NOT_SERVING, a wait, the grace for calls."""
+    s = parts.settings
+    workers = TextWorkers(parts.database, parts.embedder)
+    shared = _shared(parts, workers)
+    health = Health(service.full_name for service in service_descriptors())
+    server = build_server(parts, shared, health)
+    port = _listen(server, s)
+    await server.start()
+    async with asyncio.TaskGroup() as tasks:
+        beside = [tasks.create_task(work) for work in _beside(parts, shared, workers, health)]
+        try:
+            yield Running(port, health)
+        finally:
+            await health.enter_graceful_shutdown()
+            await asyncio.sleep(s.shutdown_wait_seconds)
+            await server.stop(s.shutdown_grace_seconds)
+            for task in beside:
+                task.cancel()
+
+
+def _beside(parts: Parts, shared: Shared, workers: TextWorkers, health: Health) -> list[Any]:
+    """What runs beside the server for as long as it serves."""
+    keeper = SpaceKeeper(parts.database, parts.maintenance_dsn, shared.directory)
+    running = [
+        readiness.watch(parts.database, migrate.latest_version(), health.set_ready),
+        Housekeeping(parts.database).run(),
+        keeper.run(),
+        *(workers.run() for _ in range(parts.settings.text_workers)),
+    ]
+    return [*running, parts.access.follow()] if parts.access else running
+
+
+def _shared(parts: Parts, workers: TextWorkers) -> Shared:
+    s, embedder = parts.settings, parts.embedder
+    limits = Limits(
+        max_message_bytes=s.max_message_bytes,
+        max_content_characters=s.max_content_characters,
+        max_batch_items=s.max_batch_items,
+        max_page_size=s.max_page_size,
+        max_search_limit=s.max_search_limit,
+        max_embed_texts=s.max_embed_texts,
+        max_inline_chunks=s.inline_chunks,
+    )
+    return Shared(
+        database=parts.database,
+        directory=Directory(parts.database),
+        drafts=Drafts(embedder, s.max_content_characters),
+        lists=Lists(
+            PageTokens(parts.secret.key("page-token")),
+            PageSizes(s.default_page_size, s.max_page_size),
+        ),
+        text=TextPipeline(embedder, parts.chunker, s.inline_chunks),
+        embedder=embedder,
+        limits=limits,
+        version=version("knowledged"),
+        wake_text_workers=workers.wake,
+    )
+
+
+def _listen(server: grpc.aio.Server, settings: Settings) -> int:
+    address = f"{settings.host}:{settings.port}"
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        return server.add_insecure_port(address)
+    client_ca = settings.tls_client_ca_file.read_bytes() if settings.tls_client_ca_file else None
+    credentials = grpc.ssl_server_credentials(
+        [(settings.tls_key_file.read_bytes(), settings.tls_cert_file.read_bytes())],
+        root_certificates=client_ca,
+        require_client_auth=client_ca is not None,
+    )
+    return server.add_secure_port(address, credentials)

@@ -1,0 +1,147 @@
+"""`knowledged serve`: opens everything the server needs, serves until SIGTERM or SIGINT, closes."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import uvloop
+
+from knowledged import logs, migrate
+from knowledged.access import Access
+from knowledged.app import Parts, Running, serving
+from knowledged.database import Database
+from knowledged.embedding import bundled
+from knowledged.metrics import Metrics, serve_metrics
+from knowledged.secret import RootSecret
+from knowledged.settings import Settings, SettingsError, unknown_variables
+
+HELP = "serve until stopped; without a database URL on an embedded PostgreSQL"
+
+
+@dataclass(frozen=True, slots=True)
+class Urls:
+    """Where the database is: for serving, and for what needs the owner."""
+
+    server: str
+    maintenance: str
+    data: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """No options: everything is a setting."""
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    logs.configure(settings.log_level)
+    uvloop.run(_serve(settings))
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(logs.on_loop_error)
+    for line in unknown_variables(os.environ):
+        structlog.get_logger().warning("unknown_setting", problem=line)
+    stopped = asyncio.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, stopped.set)
+    async with server(settings) as (running, urls):
+        print(_greeting(settings, running, urls), file=sys.stderr, flush=True)
+        await stopped.wait()
+        structlog.get_logger().info("server_stopping")
+
+
+@asynccontextmanager
+async def server(settings: Settings) -> AsyncGenerator[tuple[Running, Urls]]:
+    """A serving server with all it needs; everything is closed in reverse at the end."""
+    async with AsyncExitStack() as stack:
+        urls = await stack.enter_async_context(_database_urls(settings))
+        parts = await _parts(stack, settings, urls)
+        if settings.metrics_port:
+            exposed = serve_metrics(
+                settings.metrics_host, settings.metrics_port, parts.metrics.registry
+            )
+            stack.push_async_callback(asyncio.to_thread, exposed.stop)
+        yield await stack.enter_async_context(serving(parts)), urls
+
+
+@asynccontextmanager
+async def _database_urls(settings: Settings) -> AsyncGenerator[Urls]:
+    """The URLs that were set, or those of an embedded PostgreSQL, which migrates by itself."""
+    if settings.database_url is not None:
+        own = settings.database_url.get_secret_value()
+        maintenance = settings.maintenance_database_url
+        yield Urls(own, maintenance.get_secret_value() if maintenance else own, "PostgreSQL")
+        return
+    # Imported here: it needs a Unix, and an image for production does not carry it.
+    from knowledged.embedded import embedded_postgres
+
+    async with embedded_postgres(settings.data_dir) as postgres:
+        await migrate.migrate(postgres.owner_dsn)
+        yield Urls(postgres.server_dsn, postgres.owner_dsn, f"{postgres.folder} (embedded)")
+
+
+async def _parts(stack: AsyncExitStack, settings: Settings, urls: Urls) -> Parts:
+    database = await Database.connect(
+        urls.server,
+        min_size=settings.pool_min_size,
+        max_size=settings.pool_max_size,
+        command_timeout_seconds=settings.command_timeout_seconds,
+        acquire_timeout_seconds=settings.acquire_timeout_seconds,
+    )
+    stack.push_async_callback(database.close)
+    # Imported late: without the extra `local` they are missing, and `bundled` says what to install.
+    files = bundled.locate()
+    from knowledged.embedding.chunker import Chunker
+    from knowledged.embedding.local import LocalEmbedder
+    from knowledged.embedding.tokenizer import TextTokenizer
+
+    tokenizer = TextTokenizer(files.tokenizer)
+    embedder = LocalEmbedder(
+        files,
+        tokenizer,
+        threads=settings.embedding_threads,
+        max_waiting=settings.embedding_queue_size,
+    )
+    stack.push_async_callback(embedder.close)
+    return Parts(
+        settings=settings,
+        database=database,
+        maintenance_dsn=urls.maintenance,
+        embedder=embedder,
+        chunker=Chunker(tokenizer),
+        secret=_secret(settings),
+        access=Access(settings.access_file) if settings.access_file else None,
+        metrics=Metrics(),
+    )
+
+
+def _secret(settings: Settings) -> RootSecret:
+    if settings.secret_key_file is not None:
+        return RootSecret.read(settings.secret_key_file)
+    if not settings.embedded:
+        raise SettingsError(
+            "KNOWLEDGED_SECRET_KEY_FILE is needed beside KNOWLEDGED_DATABASE_URL: all replicas"
+            " must share one root secret (make one with: head -c 32 /dev/urandom | base64)"
+        )
+    return RootSecret.read_or_make(settings.data_dir / "secret.key")
+
+
+def _greeting(settings: Settings, running: Running, urls: Urls) -> str:
+    address = f"{settings.host}:{running.port}"
+    who = "anybody on this machine" if settings.auth == "none" else "holders of a token"
+    buf = Path(sys.executable).with_name("buf")
+    call = f"{buf if buf.exists() else 'buf'} curl --http2-prior-knowledge"
+    return (
+        f"knowledged serves {who} at {address}; its data lies in {urls.data}\n"
+        f"  {call} http://{address}/knowledge.v1.ConfigService/GetServerInfo\n"
+        f"  {call} http://{address}/knowledge.v1.KnowledgeService/CreateCollection"
+        """ -d '{"collectionId": "notes"}'"""
+    )

@@ -1,0 +1,81 @@
+"""A database connection as the type checker sees it: asyncpg ships no types."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, cast
+
+import asyncpg
+
+
+class Connection(Protocol):
+    """What we use of asyncpg's connections, pooled or not.
+
+    Arguments are bound to `$1`, `$2`, ...; `timeout` is in seconds, None the connection's own.
+    """
+
+    async def execute(self, query: str, *args: object, timeout: float | None = None) -> str: ...
+
+    async def executemany(
+        self, command: str, args: Iterable[Sequence[object]], *, timeout: float | None = None
+    ) -> None: ...
+
+    async def fetch(
+        self, query: str, *args: object, timeout: float | None = None
+    ) -> list[asyncpg.Record]: ...
+
+    async def fetchrow(
+        self, query: str, *args: object, timeout: float | None = None
+    ) -> asyncpg.Record | None: ...
+
+    async def fetchval(
+        self, query: str, *args: object, column: int = 0, timeout: float | None = None
+    ) -> Any: ...
+
+    async def fetchmany(
+        self, query: str, args: Iterable[Sequence[object]], *, timeout: float | None = None
+    ) -> list[asyncpg.Record]: ...
+
+    async def copy_records_to_table(
+        self,
+        table_name: str,
+        *,
+        records: Iterable[Sequence[object]],
+        columns: Sequence[str] | None = None,
+        schema_name: str | None = None,
+        timeout: float | None = None,
+    ) -> str: ...
+
+    def transaction(
+        self,
+        *,
+        isolation: str | None = None,
+        readonly: bool = False,
+        deferrable: bool = False,
+    ) -> AbstractAsyncContextManager[None]: ...
+
+    async def set_type_codec(
+        self, typename: str, *, schema: str, encoder: object, decoder: object, format: str
+    ) -> None: ...
+
+    def is_closed(self) -> bool: ...
+
+    async def close(self, *, timeout: float | None = None) -> None: ...
+
+    def terminate(self) -> None: ...
+
+
+async def connect(
+    dsn: str,
+    *,
+    database: str | None = None,
+    connect_timeout_seconds: float = 10.0,
+    command_timeout_seconds: float | None = None,
+) -> Connection:
+    """A connection of its own, outside every pool. `database` overrides the one of the DSN."""
+    connecting = cast(Any, asyncpg.connect)
+    return await connecting(
+        dsn,
+        database=database,
+        timeout=connect_timeout_seconds,
+        command_timeout=command_timeout_seconds,
+    )

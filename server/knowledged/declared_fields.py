@@ -1,0 +1,65 @@
+"""A collection's filter fields: where they lie in a document's or chunk's metadata, and what the
+vector row keeps of them, under the field's full path."""
+
+from collections.abc import Iterable
+
+from knowledged.errors import Violation
+from knowledged.store.collections import FilterField
+from knowledged.store.filter_sql import Declared, Fields, Kind, stored_value
+
+KINDS = {
+    1: Kind.STRING,
+    2: Kind.NUMBER,
+    3: Kind.BOOL,
+    4: Kind.TIMESTAMP,
+    5: Kind.STRING_LIST,
+}
+DOCUMENT, CHUNK = "metadata", "chunk_metadata"
+MOST_FIELDS = 16
+
+
+def own_paths(fields: Iterable[FilterField], root: str) -> tuple[str, ...]:
+    """The paths that lie in one root: DOCUMENT or CHUNK."""
+    return tuple(field.path for field in fields if field.path.split(".")[0] == root)
+
+
+def stored_fields(
+    fields: Iterable[FilterField], root: str, metadata: dict[str, object]
+) -> dict[str, object]:
+    """What the vector row keeps of this metadata; values of another type have no place there."""
+    found: dict[str, object] = {}
+    for field in fields:
+        value = _value(field, root, metadata)
+        stored = None if value is None else stored_value(KINDS[field.kind], value)
+        if stored is not None:
+            found[field.path] = stored
+    return found
+
+
+def type_faults(
+    fields: Iterable[FilterField], root: str, metadata: dict[str, object], at: str
+) -> list[Violation]:
+    """A violation for each value that is not of its declared type; `at` is the request's field."""
+    return [
+        Violation(f"{at}.{field.path}", f"the collection declares it as {KINDS[field.kind].value}")
+        for field in fields
+        if (value := _value(field, root, metadata)) is not None
+        and stored_value(KINDS[field.kind], value) is None
+    ]
+
+
+def declared(fields: Iterable[FilterField]) -> dict[str, Declared]:
+    """What the filter compiler may look up on the vector row."""
+    return {field.path: Declared(KINDS[field.kind], field.path) for field in fields}
+
+
+def only_declared(fields: Iterable[FilterField]) -> Fields:
+    return Fields({}, declared(fields))
+
+
+def _value(field: FilterField, root: str, metadata: dict[str, object]) -> object:
+    first, *keys = field.path.split(".")
+    value: object = metadata if first == root else None
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return value  # pyright: ignore[reportUnknownVariableType]

@@ -1,0 +1,179 @@
+"""The chunks of VectorService."""
+
+from knowledge.v1 import vector_service_pb2 as pb
+from knowledge.v1.document_pb2 import View
+from knowledged.call import Call
+from knowledged.checks import Checks
+from knowledged.database import Connection
+from knowledged.errors import AlreadyExists, NotFound, WrongState
+from knowledged.names import chunk_of, document_of
+from knowledged.services import pack
+from knowledged.services.drafts import CALLER
+from knowledged.services.given_chunks import GivenChunks
+from knowledged.services.listing import by_attribute, parsed_filter
+from knowledged.services.recording import Change, mutation, request_key
+from knowledged.services.shared import Shared, granted
+from knowledged.store import chunks, documents
+from knowledged.store.chunks import BY_ORDINAL, FIELDS, GivenChunk, Owner
+from knowledged.store.collections import Space
+from knowledged.store.filter_sql import compile as compile_filter
+from knowledged.store.requests import Mutation, RequestKey
+
+DOCUMENT_SHAPE = '"collections/{collection}/documents/{document}"'
+SHAPE = '"collections/{collection}/documents/{document}/chunks/{chunk}"'
+
+
+class Chunks:
+    """RPCs over chunks."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+
+    async def UpsertChunks(
+        self, request: pb.UpsertChunksRequest, call: Call
+    ) -> pb.UpsertChunksResponse:
+        checks = Checks()
+        names = checks.name("parent", request.parent, document_of, DOCUMENT_SHAPE)
+        key = request_key(call, request, checks.request_id(request.request_id))
+        checks.count("chunks", len(request.chunks), self._shared.limits.max_batch_items, least=1)
+        checks.choice("mode", request.mode, pb.WriteMode.values())
+        async for space in self._shared.directory.attempts(call, names[0]):
+            if await self._shared.answered(call, key):
+                return await self._upserted(call, request, names)
+            given = GivenChunks(self._shared.text, space.collection)
+            fresh = Checks()
+            rows = given.rows(fresh, request.chunks)
+            checks.violations.extend(fresh.violations)
+            checks.done()
+            rows = await given.embedded(rows)
+            if await self._written(call, key, request, space, rows):
+                return await self._upserted(call, request, names)
+        raise AssertionError("attempts end by raising")
+
+    async def GetChunk(self, request: pb.GetChunkRequest, call: Call) -> pb.GetChunkResponse:
+        names = Checks().name("name", request.name, chunk_of, SHAPE)
+        async with self._shared.database.read(call.seconds_left(30)) as conn:
+            row = await chunks.get(conn, names, granted(call), request.include_embedding)
+        return pb.GetChunkResponse(chunk=pack.chunk(row, request.name.rsplit("/", 2)[0]))
+
+    async def ListChunks(self, request: pb.ListChunksRequest, call: Call) -> pb.ListChunksResponse:
+        checks = Checks()
+        names = checks.name("parent", request.parent, document_of, DOCUMENT_SHAPE)
+        asked = parsed_filter(checks, request)
+        orders, position = {"ordinal": BY_ORDINAL}, by_attribute("chunk_uid")
+        listing = self._shared.lists.listing(checks, call, request, orders, "ordinal", position)
+        condition = compile_filter(asked, FIELDS, 6)
+        parts = request.view == View.VIEW_FULL, request.include_embedding
+        async with self._shared.database.read(call.seconds_left(30)) as conn:
+            rows = await chunks.list_page(
+                conn, names, granted(call), parts, condition, listing.page
+            )
+        room = self._shared.limits.max_message_bytes
+        messages, token = listing.fitted(rows, lambda row: pack.chunk(row, request.parent), room)
+        return pb.ListChunksResponse(chunks=messages, next_page_token=token)
+
+    async def DeleteChunk(
+        self, request: pb.DeleteChunkRequest, call: Call
+    ) -> pb.DeleteChunkResponse:
+        checks = Checks()
+        names = checks.name("name", request.name, chunk_of, SHAPE)
+        key = request_key(call, request, checks.request_id(request.request_id))
+        checks.done()
+        if not await self._shared.answered(call, key):
+            await self._delete(call, key, names)
+        return pb.DeleteChunkResponse(receipt=pack.receipt(call.receipt))
+
+    async def _written(
+        self,
+        call: Call,
+        key: RequestKey,
+        request: pb.UpsertChunksRequest,
+        space: Space,
+        rows: list[GivenChunk],
+    ) -> bool:
+        """Writes the chunks; False if the collection changed or a copy of the request was first."""
+        collection, names = space.collection, document_of(request.parent)
+        assert names is not None  # noqa: S101 - the caller has checked it
+        async with self._shared.database.transaction(call.seconds_left(30)) as conn:
+            owner = await chunks.lock_document(
+                conn, collection.collection_uid, names[1], collection.revision
+            )
+            if owner is None:
+                return await _changed_meanwhile(conn, names, granted(call))
+            await _check(conn, owner, request)
+            made = mutation(call, key, _upsert(owner, request))
+            given = GivenChunks(self._shared.text, collection)
+            rows = given.of_document(rows, owner.metadata)
+            at = made.event.occurred_at
+            written = await chunks.upsert(conn, made, owner.document_uid, at, rows)
+        return self._settled(call, made, rows) if written else False
+
+    def _settled(self, call: Call, made: Mutation, rows: list[GivenChunk]) -> bool:
+        call.receipt = made.receipt
+        if any(row.embedding is None for row in rows):
+            self._shared.wake_text_workers()
+        return True
+
+    async def _upserted(
+        self, call: Call, request: pb.UpsertChunksRequest, names: tuple[str, str]
+    ) -> pb.UpsertChunksResponse:
+        """The answer, from what is stored; a chunk deleted since a first answer is left out."""
+        ids = [chunk.chunk_id for chunk in request.chunks]
+        async with self._shared.database.read(call.seconds_left(30)) as conn:
+            rows = await chunks.get_many(conn, *names, ids)
+        return pb.UpsertChunksResponse(
+            chunks=[pack.chunk(rows[i], request.parent) for i in ids if i in rows],
+            receipt=pack.receipt(call.receipt),
+        )
+
+    async def _delete(self, call: Call, key: RequestKey, names: tuple[str, str, str]) -> None:
+        space = await self._shared.directory.resolve(call, names[0])
+        collection_uid, (_, document_id, chunk_id) = space.collection.collection_uid, names
+        document_name = f"collections/{names[0]}/documents/{document_id}"
+        change = Change("chunks.delete", collection_uid, (f"{document_name}/chunks/{chunk_id}",))
+        made = mutation(call, key, change)
+        async with self._shared.database.write(call.seconds_left(30)) as conn:
+            end = await chunks.delete(conn, made, collection_uid, document_id, chunk_id)
+        if end.done:
+            call.receipt = made.receipt
+        elif not await self._shared.answered(call, key):
+            raise _why_not(end)
+
+
+def _why_not(end: chunks.Deleted) -> Exception:
+    if end.origin is not None and end.origin != CALLER and end.there:
+        return _not_the_callers()
+    return NotFound("chunk: not found")
+
+
+def _not_the_callers() -> WrongState:
+    message = "the server makes this document's chunks; only those of origin CALLER can be written"
+    return WrongState(message, reason="ORIGIN_MISMATCH")
+
+
+async def _changed_meanwhile(
+    conn: Connection, names: tuple[str, str], grants: list[str] | None
+) -> bool:
+    """False, to try again, if only the collection changed. Raises if the document is gone."""
+    row = await documents.get(conn, *names, grants, content=False)
+    if row.delete_time is not None:
+        raise WrongState("the document is deleted")
+    return False
+
+
+async def _check(conn: Connection, owner: Owner, request: pb.UpsertChunksRequest) -> None:
+    if owner.origin != CALLER:
+        raise _not_the_callers()
+    if request.mode not in (pb.WRITE_MODE_INSERT_ONLY, pb.WRITE_MODE_UPDATE_ONLY):
+        return
+    there = await chunks.existing(conn, owner.document_uid, [c.chunk_id for c in request.chunks])
+    if request.mode == pb.WRITE_MODE_INSERT_ONLY and there:
+        raise AlreadyExists(f"chunks: {len(there)} of their ids are taken")
+    missing = len(request.chunks) - len(there)
+    if request.mode == pb.WRITE_MODE_UPDATE_ONLY and missing:
+        raise NotFound(f"chunks: {missing} of them are missing")
+
+
+def _upsert(owner: Owner, request: pb.UpsertChunksRequest) -> Change:
+    names = tuple(f"{request.parent}/chunks/{chunk.chunk_id}" for chunk in request.chunks)
+    return Change("chunks.upsert", owner.collection_uid, names, owner.subject_ids)

@@ -1,0 +1,187 @@
+"""The collections of KnowledgeService."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from knowledge.v1 import knowledge_service_pb2 as pb
+from knowledged.call import Call
+from knowledged.checks import Checks
+from knowledged.errors import Conflict, Denied, NotFound, WrongState
+from knowledged.names import collection_name, collection_of, new_id
+from knowledged.services import pack
+from knowledged.services.drafts import COLLECTION_PATHS, mask_paths
+from knowledged.services.listing import by_attribute, parsed_filter
+from knowledged.services.recording import Change, mutation, request_key
+from knowledged.services.shared import Shared, granted
+from knowledged.store import collections
+from knowledged.store.collections import FIELDS, ORDERS, Collection
+from knowledged.store.filter_sql import compile as compile_filter
+from knowledged.store.requests import Answered, Mutation, RequestKey
+
+SHAPE = '"collections/{collection}"'
+
+
+class Collections:
+    """RPCs over collections. A caller confined to some collections cannot make others."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+
+    async def CreateCollection(
+        self, request: pb.CreateCollectionRequest, call: Call
+    ) -> pb.CreateCollectionResponse:
+        checks, now = Checks(), datetime.now(UTC)
+        collection_id = request.collection_id or new_id()
+        checks.id("collection_id", collection_id)
+        key = request_key(call, request, checks.request_id(request.request_id))
+        draft = self._shared.drafts.collection(checks, request.collection, collection_id, now)
+        checks.done()
+        _may_make(call, collection_id)
+        if answered := await self._shared.answered(call, key):
+            return await self._created(call, answered)
+        made = mutation(call, key, _change("collections.create", draft))
+        async with self._shared.database.write(call.seconds_left(30)) as conn:
+            first = await collections.create(conn, made, draft, self._digest(draft))
+        if not first:
+            return await self._created(call, await self._earlier(call, key))
+        self._settled(call, made, collection_id)
+        return pb.CreateCollectionResponse(
+            collection=pack.collection(draft), receipt=pack.receipt(call.receipt)
+        )
+
+    async def GetCollection(
+        self, request: pb.GetCollectionRequest, call: Call
+    ) -> pb.GetCollectionResponse:
+        (collection_id,) = Checks().name("name", request.name, collection_of, SHAPE)
+        async with self._shared.database.read(call.seconds_left(30)) as conn:
+            row = await collections.get(conn, collection_id, granted(call))
+            count = await collections.count_documents(conn, row.collection_uid)
+        return pb.GetCollectionResponse(collection=pack.collection(row, count))
+
+    async def ListCollections(
+        self, request: pb.ListCollectionsRequest, call: Call
+    ) -> pb.ListCollectionsResponse:
+        checks, order_by = Checks(), request.order_by or "collection_id"
+        asked = parsed_filter(checks, request)
+        position = by_attribute("collection_uid")
+        listing = self._shared.lists.listing(checks, call, request, ORDERS, order_by, position)
+        condition = compile_filter(asked, FIELDS, 2)
+        async with self._shared.database.read(call.seconds_left(30)) as conn:
+            rows = await collections.list_page(conn, granted(call), condition, listing.page)
+        room = self._shared.limits.max_message_bytes
+        messages, token = listing.fitted(rows, pack.collection, room)
+        return pb.ListCollectionsResponse(collections=messages, next_page_token=token)
+
+    async def UpdateCollection(
+        self, request: pb.UpdateCollectionRequest, call: Call
+    ) -> pb.UpdateCollectionResponse:
+        checks = Checks()
+        (collection_id,) = checks.name(
+            "collection.name", request.collection.name, collection_of, SHAPE
+        )
+        key = request_key(call, request, checks.request_id(request.request_id))
+        paths = mask_paths(
+            checks, list(request.update_mask.paths), COLLECTION_PATHS, COLLECTION_PATHS
+        )
+        async for space in self._shared.directory.attempts(call, collection_id):
+            if answered := await self._shared.answered(call, key):
+                return await self._updated(call, answered)
+            old = space.collection
+            draft = self._redrafted(checks, old, request, paths)
+            _check_etag(request.etag, old, self._shared, collection_id)
+            made = mutation(call, key, _change("collections.update", old))
+            async with self._shared.database.write(call.seconds_left(30)) as conn:
+                done = await collections.update(conn, made, draft)
+            if done:
+                self._settled(call, made, collection_id)
+                return pb.UpdateCollectionResponse(
+                    collection=pack.collection(replace(draft, revision=draft.revision + 1)),
+                    receipt=pack.receipt(call.receipt),
+                )
+        raise AssertionError("attempts end by raising")
+
+    async def DeleteCollection(
+        self, request: pb.DeleteCollectionRequest, call: Call
+    ) -> pb.DeleteCollectionResponse:
+        checks = Checks()
+        (collection_id,) = checks.name("name", request.name, collection_of, SHAPE)
+        key = request_key(call, request, checks.request_id(request.request_id))
+        checks.done()
+        if await self._shared.answered(call, key):
+            return pb.DeleteCollectionResponse(receipt=pack.receipt(call.receipt))
+        self._shared.directory.forget(collection_id)
+        space = await self._shared.directory.resolve(call, collection_id)
+        _check_etag(request.etag, space.collection, self._shared, collection_id)
+        made = mutation(call, key, _change("collections.delete", space.collection))
+        if await self._deleted(call, made, space.collection, request.force):
+            self._settled(call, made, collection_id)
+        else:
+            await self._earlier(call, key)
+        return pb.DeleteCollectionResponse(receipt=pack.receipt(call.receipt))
+
+    def _redrafted(
+        self,
+        checks: Checks,
+        old: Collection,
+        request: pb.UpdateCollectionRequest,
+        paths: frozenset[str],
+    ) -> Collection:
+        drafts = self._shared.drafts
+        row = drafts.changed_collection(checks, old, request.collection, paths)
+        checks.done()
+        return replace(row, update_time=datetime.now(UTC))
+
+    async def _deleted(self, call: Call, made: Mutation, row: Collection, force: bool) -> bool:
+        async with self._shared.database.transaction(call.seconds_left(30)) as conn:
+            if not await collections.lock(conn, row.collection_uid):
+                return False
+            if not force and not await collections.is_empty(conn, row.collection_uid):
+                message = "the collection has documents; set force to delete them, too"
+                raise WrongState(message, reason="COLLECTION_NOT_EMPTY")
+            return await collections.delete(conn, made, row.collection_uid, made.event.occurred_at)
+
+    def _settled(self, call: Call, made: Mutation, collection_id: str) -> None:
+        call.receipt = made.receipt
+        self._shared.directory.forget(collection_id)
+
+    async def _earlier(self, call: Call, key: RequestKey) -> Answered:
+        """The answer of the copy that was first; without one the collection is gone meanwhile."""
+        answered = await self._shared.answered(call, key)
+        if answered is None:
+            raise NotFound("collection: not found")
+        return answered
+
+    async def _created(self, call: Call, answered: Answered) -> pb.CreateCollectionResponse:
+        row = await self._row(call, answered)
+        return pb.CreateCollectionResponse(
+            collection=pack.collection(row), receipt=pack.receipt(call.receipt)
+        )
+
+    async def _updated(self, call: Call, answered: Answered) -> pb.UpdateCollectionResponse:
+        row = await self._row(call, answered)
+        return pb.UpdateCollectionResponse(
+            collection=pack.collection(row), receipt=pack.receipt(call.receipt)
+        )
+
+    async def _row(self, call: Call, answered: Answered) -> Collection:
+        async with self._shared.database.read(call.seconds_left(30)) as conn:
+            return await collections.get_by_uid(conn, answered.resource_uid)
+
+    def _digest(self, row: Collection) -> str:
+        embedder = self._shared.embedder
+        return embedder.model_digest if row.embedding_model == embedder.model_id else ""
+
+
+def _may_make(call: Call, collection_id: str) -> None:
+    if not call.principal.may_see(collection_id):
+        raise Denied("the caller's grant does not cover a collection of this id")
+
+
+def _change(action: str, row: Collection) -> Change:
+    return Change(action, row.collection_uid, (collection_name(row.collection_id),))
+
+
+def _check_etag(etag: str, row: Collection, shared: Shared, collection_id: str) -> None:
+    if etag and etag != pack.etag(row.collection_uid, row.revision):
+        shared.directory.forget(collection_id)
+        raise Conflict("etag: is stale; read the collection again")

@@ -1,0 +1,91 @@
+"""Chunks as callers give them: checked, embedded where they bring no vector, made into rows."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from uuid_utils.compat import uuid7
+
+from knowledge.v1.chunk_pb2 import Chunk as ChunkMessage
+from knowledge.v1.vector_pb2 import Vector
+from knowledged.checks import Checks
+from knowledged.declared_fields import CHUNK, DOCUMENT, stored_fields, type_faults
+from knowledged.services.json_struct import to_json
+from knowledged.store.chunks import GivenChunk
+from knowledged.store.collections import Collection
+from knowledged.text import TextPipeline
+from knowledged.vectors import VectorRule, bytes_of
+
+LONGEST_CHUNK = 65_536
+LARGEST_METADATA = 16 * 1024
+
+
+def vector_bytes(message: Vector) -> bytes:
+    """Either form of a Vector message as little-endian float32."""
+    if message.WhichOneof("form") == "floats":
+        return bytes_of(list(message.floats.values))
+    return message.f32_le
+
+
+@dataclass(frozen=True, slots=True)
+class GivenChunks:
+    """Reads the chunks of a request for one collection."""
+
+    text: TextPipeline
+    collection: Collection
+
+    def rows(self, checks: Checks, messages: Sequence[ChunkMessage]) -> list[GivenChunk]:
+        """A row for each chunk, with its vector if one was given; faults go to the checks."""
+        ids = [message.chunk_id for message in messages]
+        for place, chunk_id in enumerate(ids):
+            checks.id(f"chunks[{place}].chunk_id", chunk_id)
+        if len(set(ids)) < len(ids):
+            checks.fault("chunks", "an id stands in them more than once")
+        return [self._row(checks, f"chunks[{i}]", message) for i, message in enumerate(messages)]
+
+    async def embedded(self, rows: list[GivenChunk]) -> list[GivenChunk]:
+        """The rows, those without a vector embedded, unless there are too many to do at once."""
+        bare = [place for place, row in enumerate(rows) if row.embedding is None]
+        if not bare:
+            return rows
+        self.text.check_model(self.collection)
+        if len(bare) > self.text.inline_chunks:
+            return rows
+        vectors = await self.text.embedder.embed([rows[place].content for place in bare])
+        done = dict(zip(bare, vectors, strict=True))
+        return [
+            replace(row, embedding=done[place].tobytes()) if place in done else row
+            for place, row in enumerate(rows)
+        ]
+
+    def of_document(self, rows: list[GivenChunk], metadata: dict[str, object]) -> list[GivenChunk]:
+        """The rows with the document's part of the filter fields beside their own."""
+        fields = stored_fields(self.collection.filter_fields, DOCUMENT, metadata)
+        return [replace(row, fields=row.fields | fields) for row in rows] if fields else rows
+
+    def _row(self, checks: Checks, at: str, message: ChunkMessage) -> GivenChunk:
+        has_vector = message.HasField("embedding")
+        checks.text(f"{at}.content", message.content, LONGEST_CHUNK, required=not has_vector)
+        checks.number(f"{at}.ordinal", message.ordinal, 0, 2**31 - 1)
+        metadata = to_json(message.metadata)
+        checks.json(f"{at}.metadata", metadata, LARGEST_METADATA)
+        declared = self.collection.filter_fields
+        checks.violations.extend(type_faults(declared, CHUNK, metadata, at))
+        return GivenChunk(
+            uuid7(),
+            message.chunk_id,
+            message.content,
+            hashlib.sha256(message.content.encode()).digest(),
+            metadata,
+            message.ordinal,
+            self.text.embedder.count_tokens(message.content) if message.content else 0,
+            self._vector(checks, at, message.embedding) if has_vector else None,
+            stored_fields(declared, CHUNK, metadata),
+        )
+
+    def _vector(self, checks: Checks, at: str, message: Vector) -> bytes:
+        vector = vector_bytes(message)
+        rule = VectorRule(self.collection.dimension, self.collection.distance)
+        if fault := rule.fault(vector):
+            checks.fault(f"{at}.embedding", fault)
+        return vector

@@ -1,0 +1,70 @@
+"""google.protobuf.Struct to and from JSON: whole doubles become integers, exact to 2^53."""
+
+from collections.abc import Mapping
+from typing import cast
+
+from google.protobuf.struct_pb2 import ListValue, Struct, Value
+
+from knowledged.checks import LARGEST_EXACT_INTEGER
+
+
+def to_json(struct: Struct) -> dict[str, object]:
+    return {key: json_value(value) for key, value in struct.fields.items()}
+
+
+def json_value(value: Value) -> object:
+    match value.WhichOneof("kind"):
+        case "string_value":
+            return value.string_value
+        case "number_value":
+            return _number(value.number_value)
+        case "bool_value":
+            return value.bool_value
+        case "struct_value":
+            return to_json(value.struct_value)
+        case "list_value":
+            return [json_value(item) for item in value.list_value.values]
+        case _:
+            return None
+
+
+def json_values(values: Mapping[str, Value]) -> dict[str, object]:
+    return {key: json_value(value) for key, value in values.items()}
+
+
+def fill(struct: Struct, json: Mapping[str, object]) -> None:
+    """Writes a JSON object into an empty Struct."""
+    for key, value in json.items():
+        _set(struct.fields[key], value)
+
+
+def _number(number: float) -> object:
+    whole = number.is_integer() and abs(number) <= LARGEST_EXACT_INTEGER
+    return int(number) if whole else number
+
+
+def _set(target: Value, value: object) -> None:
+    match value:
+        case str():
+            target.string_value = value
+        case bool():
+            target.bool_value = value
+        case int() | float():
+            target.number_value = value
+        case dict():
+            _set_struct(target.struct_value, cast("dict[str, object]", value))
+        case list():
+            _set_list(target.list_value, cast("list[object]", value))
+        case _:
+            target.null_value = 0  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _set_struct(target: Struct, value: dict[str, object]) -> None:
+    target.SetInParent()
+    fill(target, value)
+
+
+def _set_list(target: ListValue, value: list[object]) -> None:
+    target.SetInParent()
+    for item in value:
+        _set(target.values.add(), item)

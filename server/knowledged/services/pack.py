@@ -1,0 +1,136 @@
+"""Rows to messages."""
+
+from datetime import datetime
+from uuid import UUID
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from knowledge.v1.audit_event_pb2 import AuditEvent as AuditEventMessage
+from knowledge.v1.audit_receipt_pb2 import AuditReceipt
+from knowledge.v1.chunk_pb2 import Chunk as ChunkMessage
+from knowledge.v1.collection_pb2 import ChunkingPolicy, FilterField
+from knowledge.v1.collection_pb2 import Collection as CollectionMessage
+from knowledge.v1.document_pb2 import Document as DocumentMessage
+from knowledge.v1.vector_pb2 import Vector
+from knowledged.audit_leaf import leaf_hash, microseconds
+from knowledged.call import Receipt
+from knowledged.names import AUDIT_EVENTS, collection_name
+from knowledged.services.json_struct import fill
+from knowledged.store.audit import AuditEvent
+from knowledged.store.chunks import Chunk
+from knowledged.store.collections import Collection
+from knowledged.store.documents import Document
+
+_MILLION = 1_000_000
+
+
+def etag(uid: UUID, revision: int) -> str:
+    """Changes with every revision, and is never that of another resource of the same name."""
+    return f"{revision}-{uid.hex[-12:]}"
+
+
+def timestamp(instant: datetime) -> Timestamp:
+    seconds, micros = divmod(microseconds(instant), _MILLION)
+    return Timestamp(seconds=seconds, nanos=micros * 1000)
+
+
+def receipt(made: Receipt | None) -> AuditReceipt | None:
+    return AuditReceipt(event_id=made.event_id, leaf_hash=made.leaf_hash) if made else None
+
+
+def collection(row: Collection, document_count: int = 0) -> CollectionMessage:
+    return CollectionMessage(
+        name=collection_name(row.collection_id),
+        uid=str(row.collection_uid),
+        title=row.title,
+        description=row.description,
+        dimension=row.dimension,
+        distance=row.distance,  # pyright: ignore[reportArgumentType]
+        embedding_model=row.embedding_model,
+        language=row.language,
+        chunking=ChunkingPolicy(
+            max_tokens=row.chunk_max_tokens, overlap_tokens=row.chunk_overlap_tokens
+        ),
+        filter_fields=[
+            FilterField(path=field.path, type=field.kind)  # pyright: ignore[reportArgumentType]
+            for field in row.filter_fields
+        ],
+        egress=row.egress,  # pyright: ignore[reportArgumentType]
+        etag=etag(row.collection_uid, row.revision),
+        create_time=timestamp(row.create_time),
+        update_time=timestamp(row.update_time),
+        document_count=document_count,
+    )
+
+
+def document(row: Document) -> DocumentMessage:
+    message = DocumentMessage(
+        name=row.name,
+        uid=str(row.document_uid),
+        title=row.title,
+        content=row.content,
+        mime_type=row.mime_type,
+        source_uri=row.source_uri,
+        labels=row.labels,
+        subject_ids=row.subject_ids,
+        origin=row.origin,  # pyright: ignore[reportArgumentType]
+        state=row.state,  # pyright: ignore[reportArgumentType]
+        last_error=row.last_error,
+        content_sha256=row.content_sha256,
+        revision=row.revision,
+        etag=etag(row.document_uid, row.revision),
+        create_time=timestamp(row.create_time),
+        update_time=timestamp(row.update_time),
+        delete_time=timestamp(row.delete_time) if row.delete_time else None,
+        chunk_count=row.chunk_count,
+    )
+    if row.metadata:
+        fill(message.metadata, row.metadata)
+    return message
+
+
+def chunk(row: Chunk, document_name: str) -> ChunkMessage:
+    message = ChunkMessage(
+        name=f"{document_name}/chunks/{row.chunk_id}",
+        uid=str(row.chunk_uid),
+        chunk_id=row.chunk_id,
+        content=row.content,
+        embedding=Vector(f32_le=row.embedding) if row.embedding is not None else None,
+        ordinal=row.ordinal,
+        start_offset=row.start_offset,
+        end_offset=row.end_offset,
+        token_count=row.token_count,
+        state=row.state,  # pyright: ignore[reportArgumentType]
+        last_error=row.last_error,
+        content_sha256=row.content_sha256,
+        create_time=timestamp(row.create_time),
+        update_time=timestamp(row.update_time),
+    )
+    if row.metadata:
+        fill(message.metadata, row.metadata)
+    return message
+
+
+def audit_event(row: AuditEvent) -> AuditEventMessage:
+    return AuditEventMessage(
+        name=f"{AUDIT_EVENTS}/{row.event_id}",
+        event_id=str(row.event_id),
+        occurred_at=timestamp(row.occurred_at),
+        recorded_at=timestamp(row.recorded_at),
+        rpc=row.rpc,
+        action=row.action,
+        audit_class=row.audit_class,  # pyright: ignore[reportArgumentType]
+        outcome=row.outcome,  # pyright: ignore[reportArgumentType]
+        grpc_code=row.grpc_code,
+        collection_uid=str(row.collection_uid) if row.collection_uid else "",
+        result_count=row.result_count,
+        actor=row.actor,
+        on_behalf_of=row.on_behalf_of,
+        purpose=row.purpose,
+        resources=row.resources,
+        subject_ids=row.subject_ids,
+        peer=row.peer,
+        call_id=row.call_id,
+        leaf=row.leaf,
+        leaf_hash=leaf_hash(row.leaf),
+    )

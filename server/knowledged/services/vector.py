@@ -1,0 +1,100 @@
+"""VectorService: chunks, embeddings and search."""
+
+from knowledge.v1 import vector_service_pb2 as pb
+from knowledge.v1.chunk_pb2 import Chunk as ChunkMessage
+from knowledge.v1.vector_pb2 import Vector as VectorMessage
+from knowledged.call import Call
+from knowledged.checks import Checks
+from knowledged.errors import TooLarge
+from knowledged.names import collection_of
+from knowledged.services import pack
+from knowledged.services.chunks import Chunks
+from knowledged.services.drafts import MIME_TYPES, chunking_policy
+from knowledged.services.given_chunks import LONGEST_CHUNK
+from knowledged.services.searching import Searching
+from knowledged.services.shared import Shared
+
+COLLECTION_SHAPE = '"collections/{collection}"'
+
+
+class Vector(Chunks):
+    """All RPCs of knowledge.v1.VectorService."""
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
+        self._searching = Searching(shared)
+
+    async def EmbedTexts(self, request: pb.EmbedTextsRequest, call: Call) -> pb.EmbedTextsResponse:
+        checks, embedder = Checks(), self._shared.embedder
+        checks.count("texts", len(request.texts), self._shared.limits.max_embed_texts, least=1)
+        for place, text in enumerate(request.texts):
+            checks.text(f"texts[{place}]", text, LONGEST_CHUNK, required=True)
+        checks.choice("task", request.task, pb.EmbeddingTask.values())
+        checks.done()
+        urgent = request.task == pb.EmbeddingTask.EMBEDDING_TASK_QUERY
+        rows = await embedder.embed(request.texts, urgent=urgent)
+        return pb.EmbedTextsResponse(
+            embeddings=[VectorMessage(f32_le=row.tobytes()) for row in rows],
+            model_id=embedder.model_id,
+            model_digest=embedder.model_digest,
+            dimension=embedder.dimension,
+        )
+
+    async def PreviewChunks(
+        self, request: pb.PreviewChunksRequest, call: Call
+    ) -> pb.PreviewChunksResponse:
+        checks, text = Checks(), self._shared.text
+        longest = self._shared.limits.max_content_characters
+        checks.text("content", request.content, longest, required=True)
+        mime_type = request.mime_type or MIME_TYPES[0]
+        if mime_type not in MIME_TYPES:
+            checks.fault("mime_type", f"must be one of {', '.join(MIME_TYPES)}")
+        policy = chunking_policy(request.chunking, text.embedder.max_tokens)
+        checks.violations.extend(policy.violations("chunking", text.embedder.max_tokens))
+        checks.done()
+        cut = await text.chunker.split_async(request.content, policy, mime_type)
+        return pb.PreviewChunksResponse(
+            chunks=[
+                ChunkMessage(
+                    content=piece.text,
+                    ordinal=ordinal,
+                    start_offset=piece.start_offset,
+                    end_offset=piece.end_offset,
+                    token_count=piece.tokens,
+                )
+                for ordinal, piece in enumerate(cut)
+            ]
+        )
+
+    async def Search(self, request: pb.SearchRequest, call: Call) -> pb.SearchResponse:
+        checks = Checks()
+        (collection_id,) = checks.name(
+            "collection", request.collection, collection_of, COLLECTION_SHAPE
+        )
+        asked = self._searching.asked(checks, request, collection_id)
+        checks.done()
+        space = await self._shared.directory.resolve(call, collection_id)
+        vector = await self._searching.vector(checks, request, space)
+        found = await self._searching.found(call, request, asked, space, vector)
+        answer = pb.SearchResponse(
+            hits=[
+                pb.Hit(
+                    chunk=pack.chunk(hit.chunk, hit.document.name),
+                    document=pack.document(hit.document),
+                    score=hit.score,
+                )
+                for hit in found.hits
+            ],
+            incomplete_reason=found.reason,
+            exact=found.exact,
+        )
+        return _fitting(answer, self._shared.limits.max_message_bytes)
+
+
+def _fitting(answer: pb.SearchResponse, most_bytes: int) -> pb.SearchResponse:
+    if (size := answer.ByteSize()) > most_bytes:
+        raise TooLarge(
+            f"the answer has {size} bytes, over {most_bytes}; ask for a smaller limit"
+            " or without include_embedding"
+        )
+    return answer

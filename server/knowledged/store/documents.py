@@ -1,0 +1,177 @@
+"""Reading documents."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import LiteralString
+from uuid import UUID
+
+from asyncpg import Record
+
+from knowledged.database import Connection
+from knowledged.errors import NotFound
+from knowledged.store.filter_sql import Column, Condition, Kind
+from knowledged.store.paging import Order, Page
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document's row; numbers of enums are those of the proto. Lists leave `content` empty."""
+
+    document_uid: UUID
+    collection_id: str
+    document_id: str
+    title: str
+    content: str
+    content_sha256: bytes
+    mime_type: str
+    source_uri: str
+    metadata: dict[str, object]
+    labels: dict[str, str]
+    subject_ids: tuple[str, ...]
+    origin: int
+    state: int
+    last_error: str
+    chunk_count: int
+    revision: int
+    create_time: datetime
+    update_time: datetime
+    delete_time: datetime | None
+
+    @property
+    def name(self) -> str:
+        return f"collections/{self.collection_id}/documents/{self.document_id}"
+
+
+# What a filter may ask of a document `d`.
+DOCUMENT_FIELDS = {
+    "document_id": Column("d.document_id", Kind.STRING),
+    "title": Column("d.title", Kind.STRING),
+    "mime_type": Column("d.mime_type", Kind.STRING),
+    "source_uri": Column("d.source_uri", Kind.STRING),
+    "state": Column("d.state", Kind.ENUM, {"PENDING": 1, "ACTIVE": 2, "FAILED": 3}),
+    "origin": Column("d.origin", Kind.ENUM, {"SERVER": 1, "CALLER": 2}),
+    "revision": Column("d.revision", Kind.NUMBER),
+    "labels": Column("d.labels", Kind.MAP),
+    "subject_ids": Column("d.subject_ids", Kind.STRING_LIST),
+    "metadata": Column("d.metadata", Kind.DYNAMIC),
+    "create_time": Column("d.create_time", Kind.TIMESTAMP),
+    "update_time": Column("d.update_time", Kind.TIMESTAMP),
+    "delete_time": Column("d.delete_time", Kind.TIMESTAMP),
+}
+
+
+GET: LiteralString = """
+    select d.document_uid, c.collection_id, d.document_id, d.title,
+           case when $4::bool then d.content else '' end as content, d.content_sha256, d.mime_type,
+           d.source_uri, d.metadata, d.labels, d.subject_ids, d.origin, d.state, d.last_error,
+           d.chunk_count, d.revision, d.create_time, d.update_time, d.delete_time
+      from knowledge.document d
+      join knowledge.collection c on c.collection_uid = d.collection_uid
+     where c.collection_id = $1::text
+       and d.document_id = $2::text
+       and c.delete_time is null
+       and ($3::text[] is null or c.collection_id = any ($3::text[]))
+"""
+
+
+async def get(
+    conn: Connection,
+    collection_id: str,
+    document_id: str,
+    granted: list[str] | None,
+    content: bool = True,
+) -> Document:
+    """A document, deleted ones too. NotFound also when its collection is not granted."""
+    row = await conn.fetchrow(GET, collection_id, document_id, granted, content)
+    if row is None:
+        raise NotFound("document: not found")
+    return document_of(row)
+
+
+# A repeated request gets the answer it had, also when the document has moved on since.
+AT_REVISION: LiteralString = """
+    select d.document_uid, c.collection_id, d.document_id,
+           coalesce(r.title, d.title) as title, '' as content,
+           coalesce(r.content_sha256, d.content_sha256) as content_sha256,
+           coalesce(r.mime_type, d.mime_type) as mime_type,
+           coalesce(r.source_uri, d.source_uri) as source_uri,
+           coalesce(r.metadata, d.metadata) as metadata,
+           coalesce(r.labels, d.labels) as labels,
+           coalesce(r.subject_ids, d.subject_ids) as subject_ids,
+           d.origin, d.state, d.last_error,
+           coalesce(r.chunk_count, d.chunk_count) as chunk_count,
+           coalesce(r.revision, d.revision) as revision,
+           d.create_time, coalesce(r.from_time, d.update_time) as update_time,
+           case when r.revision is null then d.delete_time end as delete_time
+      from knowledge.document d
+      join knowledge.collection c on c.collection_uid = d.collection_uid
+      left join knowledge.document_revision r
+        on r.document_uid = d.document_uid and r.revision = $2::bigint
+     where d.document_uid = $1::uuid
+"""
+
+
+async def get_at_revision(conn: Connection, document_uid: UUID, revision: int) -> Document:
+    """A document as it was at a revision, without content. NotFound once it is purged."""
+    row = await conn.fetchrow(AT_REVISION, document_uid, revision)
+    if row is None:
+        raise NotFound("document: not found")
+    return document_of(row)
+
+
+LIST: LiteralString = """
+    select d.document_uid, c.collection_id, d.document_id, d.title,
+           case when $3::bool then d.content else '' end as content, d.content_sha256, d.mime_type,
+           d.source_uri, d.metadata, d.labels, d.subject_ids, d.origin, d.state, d.last_error,
+           d.chunk_count, d.revision, d.create_time, d.update_time, d.delete_time
+      from knowledge.document d
+      join knowledge.collection c on c.collection_uid = d.collection_uid
+     where d.collection_uid = $1::uuid
+       and c.delete_time is null
+       and ($2::bool or d.delete_time is null)
+"""
+
+ORDERS = {
+    "create_time": Order("d.create_time", "timestamptz", "d.document_uid"),
+    "update_time": Order("d.update_time", "timestamptz", "d.document_uid"),
+    "document_id": Order("d.document_id", "text", "d.document_uid"),
+}
+
+
+async def list_page(
+    conn: Connection,
+    collection_uid: UUID,
+    show_deleted: bool,
+    content: bool,
+    condition: Condition,
+    page: Page,
+) -> list[Document]:
+    """One document more than the page's size, if there is one."""
+    statement, parameters = page.statement(LIST, condition, 3)
+    rows = await conn.fetch(statement, collection_uid, show_deleted, content, *parameters)
+    return [document_of(row) for row in rows]
+
+
+def document_of(row: Record) -> Document:
+    """A Document from a row with its columns."""
+    return Document(
+        row["document_uid"],
+        row["collection_id"],
+        row["document_id"],
+        row["title"],
+        row["content"],
+        row["content_sha256"],
+        row["mime_type"],
+        row["source_uri"],
+        row["metadata"],
+        row["labels"],
+        tuple(row["subject_ids"]),
+        row["origin"],
+        row["state"],
+        row["last_error"],
+        row["chunk_count"],
+        row["revision"],
+        row["create_time"],
+        row["update_time"],
+        row["delete_time"],
+    )

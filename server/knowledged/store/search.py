@@ -1,0 +1,223 @@
+"""Search by vector. One function renders its SQL, since neither a vector's dimension nor an
+operator can be bound as a parameter; what it renders depends on nothing else and is kept.
+
+Scores, higher is better, in float32: cosine similarity; 1 / (1 + Euclidean distance); inner
+product.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import LiteralString
+from uuid import UUID
+
+from asyncpg import Record
+
+from knowledged.database import Connection
+from knowledged.filter_language import And, Expression, Filter, Not, Or
+from knowledged.store.chunks import Chunk
+from knowledged.store.documents import DOCUMENT_FIELDS, Document
+from knowledged.store.filter_sql import Column, Condition, Fields, Kind
+
+COSINE, L2, INNER_PRODUCT = 1, 2, 3
+MAX_EF = 1_000
+
+SEARCH_COLUMNS = DOCUMENT_FIELDS | {
+    "chunk_id": Column("k.chunk_id", Kind.STRING),
+    "chunk_metadata": Column("k.metadata", Kind.DYNAMIC),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """How one distance is spelled: operator, operator class of the index, and the score."""
+
+    operator: LiteralString
+    operator_class: LiteralString
+    score: LiteralString
+
+
+METRICS = {
+    COSINE: Metric("<=>", "halfvec_cosine_ops", "1 - hit.distance"),
+    L2: Metric("<->", "halfvec_l2_ops", "1 / (1 + hit.distance)"),
+    INNER_PRODUCT: Metric("<#>", "halfvec_ip_ops", "- hit.distance"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a search is carried out. `ef` None compares with every vector; `joined` says that the
+    filter asks more than the vector row's own fields."""
+
+    dimension: int
+    distance: int
+    ef: int | None
+    joined: bool
+
+    @property
+    def exact(self) -> bool:
+        return self.ef is None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked: `vector` is little-endian float32."""
+
+    space_uid: UUID
+    vector: bytes
+    limit: int
+    include_embedding: bool
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk that was found, its document without content, and the score."""
+
+    chunk: Chunk
+    document: Document
+    score: float
+
+
+_FROM_VECTORS: LiteralString = "knowledge.chunk_vector v"
+_FROM_JOINED: LiteralString = """knowledge.chunk_vector v
+          join knowledge.chunk k on k.chunk_uid = v.chunk_uid
+          join knowledge.document d on d.document_uid = v.document_uid"""
+
+# Parameters of every search: $1 vector, $2 space, $3 limit, $4 include embedding, $5 ef; the
+# filter's begin at $6.
+FIRST_FILTER_PARAMETER = 6
+
+
+@cache
+def render(dimension: int, distance: int, exact: bool, joined: bool) -> tuple[str, str]:
+    """The SQL of a search before and after its filter's condition.
+
+    The index holds half-precision vectors, so it gives the candidates; they are ordered and scored
+    by the float32 ones. The exact form orders by float32 from the start, ties by uid.
+    """
+    metric = METRICS[distance]
+    half = f"(v.embedding::halfvec({dimension})) {metric.operator} $1::vector::halfvec({dimension})"
+    order = "distance, v.chunk_uid" if exact else half
+    head = f"""
+    -- Settings for this statement alone, in the same round trip.
+    with setting as materialized (
+        select set_config('hnsw.ef_search', $5::int::text, true)
+    ),
+    hit as materialized (
+        select found.*
+          from setting
+         cross join lateral (
+               select v.chunk_uid, v.document_uid, v.embedding,
+                      v.embedding {metric.operator} $1::vector as distance
+                 from {_FROM_JOINED if joined else _FROM_VECTORS}
+                where v.space_uid = $2::uuid
+                  and """  # noqa: S608 - parts are constants, the dimension is an int
+    tail = f"""
+                order by {order}
+                limit $3::int) found
+    )
+    select k.chunk_uid, k.chunk_id, k.content, k.content_sha256, k.metadata as chunk_metadata,
+           s.ordinal, s.start_offset, s.end_offset, k.token_count, k.state as chunk_state,
+           k.last_error as chunk_error, k.create_time as chunk_create_time,
+           k.update_time as chunk_update_time,
+           case when $4::bool then hit.embedding end as embedding,
+           c.collection_id, d.document_uid, d.document_id, d.title, d.mime_type, d.source_uri,
+           d.content_sha256 as document_sha256, d.metadata, d.labels, d.subject_ids, d.origin,
+           d.state, d.last_error, d.chunk_count, d.revision, d.create_time, d.update_time,
+           ({metric.score})::float4 as score
+      from hit
+      join knowledge.chunk k on k.chunk_uid = hit.chunk_uid
+      join knowledge.document d on d.document_uid = hit.document_uid
+      join knowledge.collection c on c.collection_uid = d.collection_uid
+      left join lateral (
+           select ordinal, start_offset, end_offset
+             from knowledge.chunk_span
+            where chunk_uid = k.chunk_uid and to_revision is null
+            order by ordinal
+            limit 1) s on true
+     where d.delete_time is null and c.delete_time is null
+     order by hit.distance, hit.chunk_uid
+"""  # noqa: S608 - parts are constants
+    return head, tail
+
+
+async def search(conn: Connection, plan: Plan, query: Query) -> list[Hit]:
+    """The nearest chunks of a space that pass the condition, best first, at most `limit`.
+
+    With the index fewer may come back than there are; the exact form finds all.
+    """
+    head, tail = render(plan.dimension, plan.distance, plan.exact, plan.joined)
+    rows = await conn.fetch(
+        head + query.condition.sql + tail,
+        query.vector,
+        query.space_uid,
+        query.limit,
+        query.include_embedding,
+        plan.ef or MAX_EF,
+        *query.condition.parameters,
+    )
+    return [_hit(row) for row in rows]
+
+
+def asks_more_than(declared: Fields, filter: Filter | None) -> bool:
+    """Whether the filter names anything beside the fields that the vector row carries."""
+    return filter is not None and not all(
+        declared.declared_at(path) for path in _paths(filter.expression)
+    )
+
+
+def _paths(node: Expression) -> list[tuple[str, ...]]:
+    match node:
+        case And(parts) | Or(parts):
+            return [path for part in parts for path in _paths(part)]
+        case Not(part):
+            return _paths(part)
+        case _:
+            return [node.path]
+
+
+def _hit(row: Record) -> Hit:
+    return Hit(_chunk(row), _document(row), row["score"])
+
+
+def _chunk(row: Record) -> Chunk:
+    return Chunk(
+        row["chunk_uid"],
+        row["chunk_id"],
+        row["content"],
+        row["content_sha256"],
+        row["chunk_metadata"],
+        row["ordinal"] or 0,
+        row["start_offset"],
+        row["end_offset"],
+        row["token_count"],
+        row["chunk_state"],
+        row["chunk_error"],
+        row["chunk_create_time"],
+        row["chunk_update_time"],
+        row["embedding"],
+    )
+
+
+def _document(row: Record) -> Document:
+    return Document(
+        row["document_uid"],
+        row["collection_id"],
+        row["document_id"],
+        row["title"],
+        "",
+        row["document_sha256"],
+        row["mime_type"],
+        row["source_uri"],
+        row["metadata"],
+        row["labels"],
+        tuple(row["subject_ids"]),
+        row["origin"],
+        row["state"],
+        row["last_error"],
+        row["chunk_count"],
+        row["revision"],
+        row["create_time"],
+        row["update_time"],
+        None,
+    )

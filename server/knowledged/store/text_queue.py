@@ -1,0 +1,156 @@
+"""Chunks that wait for their vectors: the work queue is the chunk table itself.
+
+A worker takes a lease, embeds without holding any lock, and delivers. A crash loses nothing: the
+lease runs out and another worker takes the chunk.
+"""
+
+from dataclasses import dataclass
+from typing import LiteralString
+from uuid import UUID
+
+from knowledged.database import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A chunk to embed."""
+
+    chunk_uid: UUID
+    document_uid: UUID
+    collection_id: str
+    embedding_model: str
+    content: str
+    content_sha256: bytes
+    metadata: dict[str, object]
+    document_metadata: dict[str, object]
+
+
+LEASE: LiteralString = """
+    with due as (
+        select chunk_uid
+          from knowledge.chunk
+         where state = 1 and next_attempt_at <= now()
+         order by next_attempt_at, chunk_uid
+         limit $1::int
+           for update skip locked
+    )
+    update knowledge.chunk k
+       set next_attempt_at = now() + make_interval(secs => $2::float8), attempts = k.attempts + 1
+      from due, knowledge.document d, knowledge.collection c
+     where k.chunk_uid = due.chunk_uid
+       and d.document_uid = k.document_uid
+       and c.collection_uid = k.collection_uid
+    returning k.chunk_uid, k.document_uid, c.collection_id, c.embedding_model, k.content,
+              k.content_sha256, k.metadata, d.metadata as document_metadata
+"""
+
+
+async def lease(conn: Connection, at_most: int, seconds: float) -> list[Waiting]:
+    """Takes chunks that are due, so that nobody else does for so many seconds."""
+    rows = await conn.fetch(LEASE, at_most, seconds)
+    return [Waiting(*row.values()) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A chunk with its vector (little-endian float32), and what searches filter on fast.
+
+    `content_sha256` is that of the text that was embedded: a text changed meanwhile stays waiting.
+    """
+
+    chunk_uid: UUID
+    content_sha256: bytes
+    vector: bytes
+    fields: dict[str, object]
+
+
+LOCK_DOCUMENTS: LiteralString = """
+    select document_uid
+      from knowledge.document
+     where document_uid = any ($1::uuid[])
+     order by document_uid
+       for no key update
+"""
+
+# Runs in a transaction that holds the documents' locks, so its snapshot is current: a vector goes
+# where its chunk belongs now, among the parked ones if its document or revision is gone.
+DELIVER: LiteralString = """
+    with given as (
+        select * from unnest($1::uuid[], $2::bytea[], $3::vector[], $4::jsonb[])
+            as g (chunk_uid, content_sha256, embedding, fields)
+    ),
+    chunk as (
+        update knowledge.chunk k
+           set state = 2, last_error = ''
+          from given g
+         where k.chunk_uid = g.chunk_uid and k.state = 1 and k.content_sha256 = g.content_sha256
+        returning k.chunk_uid, k.document_uid, k.collection_uid
+    ),
+    placed as (
+        select c.active_space_uid as space_uid, chunk.chunk_uid, chunk.document_uid, g.embedding,
+               g.fields,
+               d.delete_time is null and exists (
+                   select from knowledge.chunk_span s
+                    where s.chunk_uid = chunk.chunk_uid and s.to_revision is null) as current
+          from chunk
+          join given g on g.chunk_uid = chunk.chunk_uid
+          join knowledge.document d on d.document_uid = chunk.document_uid
+          join knowledge.collection c on c.collection_uid = chunk.collection_uid
+    ),
+    live as (
+        insert into knowledge.chunk_vector (space_uid, chunk_uid, document_uid, embedding, fields)
+        select space_uid, chunk_uid, document_uid, embedding, fields from placed where current
+            on conflict (space_uid, chunk_uid) do nothing
+    ),
+    parked as (
+        insert into knowledge.chunk_vector_parked
+               (space_uid, chunk_uid, document_uid, embedding, fields)
+        select space_uid, chunk_uid, document_uid, embedding, fields from placed where not current
+            on conflict (space_uid, chunk_uid) do nothing
+    )
+    update knowledge.document d
+       set chunk_version = d.chunk_version + 1,
+           state = case when d.state <> 1 then d.state
+                        when exists (
+                             select from knowledge.chunk_span s
+                             join knowledge.chunk k on k.chunk_uid = s.chunk_uid
+                             where s.document_uid = d.document_uid and s.to_revision is null
+                               and k.state = 1
+                               and k.chunk_uid not in (select chunk_uid from chunk))
+                        then 1
+                        else 2 end
+     where d.document_uid in (select document_uid from chunk)
+"""
+
+
+async def deliver(conn: Connection, embedded: list[Embedded], document_uids: list[UUID]) -> None:
+    """Stores vectors, and marks documents ACTIVE that wait for no more. Needs a transaction."""
+    await conn.fetch(LOCK_DOCUMENTS, document_uids)
+    await conn.execute(
+        DELIVER,
+        [item.chunk_uid for item in embedded],
+        [item.content_sha256 for item in embedded],
+        [item.vector for item in embedded],
+        [item.fields for item in embedded],
+    )
+
+
+# Each attempt waits longer than the one before; the last one is final.
+POSTPONE: LiteralString = """
+    with chunk as (
+        update knowledge.chunk
+           set next_attempt_at = now() + make_interval(secs => least(power(2, attempts), 300)),
+               state = case when attempts >= $2::int then 3 else 1 end,
+               last_error = $3::text
+         where chunk_uid = any ($1::uuid[]) and state = 1
+        returning document_uid, state
+    )
+    update knowledge.document d
+       set state = 3, last_error = $3::text, chunk_version = d.chunk_version + 1
+     where d.document_uid in (select document_uid from chunk where state = 3)
+"""
+
+
+async def postpone(conn: Connection, chunk_uids: list[UUID], most_attempts: int, why: str) -> None:
+    """Tries chunks again later, or marks them and their documents FAILED after so many attempts."""
+    await conn.execute(POSTPONE, chunk_uids, most_attempts, why)

@@ -1,0 +1,52 @@
+"""Vectors as callers give them: little-endian float32, checked before anything is stored."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+COSINE = 1
+
+FLOAT16_MAX = 65_504.0
+
+
+class VectorMessage(Protocol):
+    """The part of knowledge.v1.Vector that is read here."""
+
+    @property
+    def f32_le(self) -> bytes: ...
+    def WhichOneof(self, oneof_group: str, /) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class VectorRule:
+    """What a vector of a collection must be: its dimension, and for cosine not the zero vector."""
+
+    dimension: int
+    distance: int
+
+    def fault(self, vector: bytes) -> str | None:
+        """The rule that a vector breaks; None for a good one.
+
+        The index keeps float16: 7e4 overflows it and a norm of 1e-8 vanishes in it, so finiteness
+        and norm are judged after that cast.
+        """
+        if len(vector) != 4 * self.dimension:
+            return f"{len(vector)} bytes; {self.dimension} float32 values take {4 * self.dimension}"
+        return self._value_fault(np.frombuffer(vector, "<f4"))
+
+    def _value_fault(self, values: NDArray[np.float32]) -> str | None:
+        if not np.isfinite(values).all():
+            return "has a value that is not finite"
+        if np.abs(values).max() > FLOAT16_MAX:
+            return f"has a value beyond {FLOAT16_MAX:.0f}, the largest that the index holds"
+        if self.distance == COSINE and not values.astype(np.float16).any():
+            return "is zero or too near to it, which has no direction"
+        return None
+
+
+def bytes_of(floats: list[float]) -> bytes:
+    """Values as little-endian float32; those beyond float32 become infinite."""
+    with np.errstate(over="ignore"):
+        return np.asarray(floats, "<f4").tobytes()

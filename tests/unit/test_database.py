@@ -1,0 +1,207 @@
+"""The pool: cancelled callers, exhaustion, lost connections, read-only nodes."""
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from conftest import DatabaseUrls, open_database
+
+from knowledged.connection import connect
+from knowledged.database import Database
+from knowledged.embedded import embedded_postgres
+from knowledged.errors import Code, Overloaded, Unavailable
+
+SLOW = "select pg_sleep(20)"
+
+
+async def backend(database: Database) -> int:
+    async with database.read() as conn:
+        return await conn.fetchval("select pg_backend_pid()")
+
+
+async def test_a_cancelled_query_gives_its_connection_back_clean(bare_database: Database) -> None:
+    before = await backend(bare_database)
+    started = time.monotonic()
+    for _ in range(5):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05), bare_database.write() as conn:
+                await conn.execute(SLOW)
+    assert await backend(bare_database) == before
+    assert time.monotonic() - started < 5
+
+
+async def test_a_cancelled_batch_leaves_nothing_behind(bare_database: Database) -> None:
+    async with bare_database.write() as conn:
+        await conn.execute("create table public.t (n int)")
+
+    async def batch() -> None:
+        async with bare_database.transaction() as conn:
+            await conn.execute("insert into t values (1)")
+            await conn.execute(SLOW)
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(batch(), 0.2)
+    async with bare_database.transaction() as conn:
+        assert await conn.fetchval("select count(*) from t") == 0
+        await conn.execute("insert into t values (2)")
+    async with bare_database.read() as conn:
+        assert await conn.fetchval("select sum(n) from t") == 2
+
+
+async def test_cancelled_while_waiting_for_a_connection_loses_none(
+    bare_database: Database,
+) -> None:
+    async def hold(seconds: float) -> None:
+        async with bare_database.read() as conn:
+            await conn.execute("select pg_sleep($1)", seconds)
+
+    holders = [asyncio.create_task(hold(0.2)) for _ in range(3)]
+    await asyncio.sleep(0.1)
+    waiting = [asyncio.create_task(hold(0)) for _ in range(20)]
+    await asyncio.sleep(0)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*holders, *waiting, return_exceptions=True)
+    await asyncio.gather(*(hold(0.01) for _ in range(10)))
+    assert [task.exception() for task in holders] == [None] * 3
+
+
+async def test_an_exhausted_pool_says_so_in_time(bare_database: Database) -> None:
+    async with bare_database.read(), bare_database.read(), bare_database.write():
+        started = time.monotonic()
+        with pytest.raises(Overloaded) as raised:
+            async with bare_database.read(seconds_left=0.1):
+                pass
+        await bare_database.ping()
+    assert (raised.value.code, raised.value.reason) == (Code.RESOURCE_EXHAUSTED, "POOL_EXHAUSTED")
+    assert 0.1 <= time.monotonic() - started < 2
+    assert await backend(bare_database) > 0
+
+
+async def test_killed_connections_are_replaced(
+    bare_database: Database, bare_urls: DatabaseUrls
+) -> None:
+    await bare_database.ping()
+    before = await backend(bare_database)
+    admin = await connect(bare_urls.superuser_dsn)
+    await admin.execute(
+        """
+        select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid()
+        """
+    )
+    await admin.close()
+    await asyncio.sleep(0.05)
+    assert await backend(bare_database) != before
+    await bare_database.ping()
+
+
+async def test_a_connection_killed_in_use_fails_that_call_alone(bare_database: Database) -> None:
+    async with bare_database.read() as conn:
+        with pytest.raises(asyncpg.PostgresConnectionError):
+            await conn.execute("select pg_terminate_backend(pg_backend_pid())")
+    assert await backend(bare_database) > 0
+
+
+async def test_a_read_only_node_is_left_for_new_connections(bare_database: Database) -> None:
+    async with bare_database.write() as conn:
+        await conn.execute("create table public.t (n int)")
+        before = await conn.fetchval("select pg_backend_pid()")
+        await conn.execute("set default_transaction_read_only = on")
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+        async with bare_database.write() as conn:
+            await conn.execute("insert into t values (1)")
+    async with bare_database.write() as conn:
+        assert await conn.fetchval("select pg_backend_pid()") != before
+        await conn.execute("insert into t values (1)")
+
+
+async def test_ddl_below_a_cached_statement_goes_unnoticed(bare_database: Database) -> None:
+    async with bare_database.write() as conn:
+        await conn.execute("create table public.t (n int)")
+        await conn.execute("insert into t values (1)")
+        assert [tuple(row) for row in await conn.fetch("select * from t")] == [(1,)]
+    async with bare_database.write() as conn:
+        await conn.execute("alter table t add m text default 'new'")
+    async with bare_database.read() as conn:
+        assert [tuple(row) for row in await conn.fetch("select * from t")] == [(1, "new")]
+
+
+async def test_giving_a_connection_back_sends_nothing(
+    bare_database: Database, bare_urls: DatabaseUrls
+) -> None:
+    pid = await backend(bare_database)
+    admin = await connect(bare_urls.superuser_dsn)
+    last = await admin.fetchval("select query from pg_stat_activity where pid = $1", pid)
+    await admin.close()
+    assert last == "select pg_backend_pid()"
+
+
+async def test_a_statement_that_takes_too_long_is_ended(bare_urls: DatabaseUrls) -> None:
+    database = await Database.connect(
+        bare_urls.owner_dsn,
+        min_size=1,
+        max_size=1,
+        command_timeout_seconds=0.1,
+        acquire_timeout_seconds=5,
+    )
+    with pytest.raises(TimeoutError):
+        async with database.read() as conn:
+            await conn.execute(SLOW)
+    assert await backend(database) > 0
+    await database.close()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="knowledged-tests-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+async def test_a_database_that_went_away_is_found_again(folder: Path) -> None:
+    async with embedded_postgres(folder, durable=False) as server:
+        database = await open_database(server.server_dsn)
+        await database.ping()
+    with pytest.raises(Unavailable, match="not reachable"):
+        await database.ping()
+    with pytest.raises(OSError, match=r"No such file"):
+        await backend(database)
+    async with embedded_postgres(folder, durable=False):
+        await database.ping()
+        assert await backend(database) > 0
+        await database.close()
+
+
+async def test_closing_does_not_wait_for_ever(bare_urls: DatabaseUrls) -> None:
+    database = await open_database(bare_urls.owner_dsn)
+    async with database.read():
+        started = time.monotonic()
+        await database.close(timeout_seconds=0.1)
+    assert time.monotonic() - started < 2
+
+
+async def test_a_database_without_pgvector_says_what_to_do(bare_urls: DatabaseUrls) -> None:
+    admin = await connect(bare_urls.superuser_dsn)
+    await admin.execute("drop extension vector")
+    await admin.close()
+    with pytest.raises(Unavailable, match="pgvector"):
+        await open_database(bare_urls.owner_dsn)
+
+
+async def test_vectors_work_from_any_schema(bare_urls: DatabaseUrls) -> None:
+    admin = await connect(bare_urls.superuser_dsn)
+    await admin.execute("create schema extensions")
+    await admin.execute("alter extension vector set schema extensions")
+    await admin.execute("grant usage on schema extensions to knowledge_owner")
+    await admin.close()
+    database = await open_database(bare_urls.owner_dsn)
+    async with database.read() as conn:
+        assert await conn.fetchval("select $1::extensions.vector", b"\0\0\x80?") == b"\0\0\x80?"
+    await database.close()
