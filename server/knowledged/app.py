@@ -1,7 +1,7 @@
 """The server, put together: THE list of interceptors, the services, and what runs beside them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -44,13 +44,15 @@ from knowledged.page_token import PageTokens
 from knowledged.reflection import V1_NAME, add_reflection
 from knowledged.secret import RootSecret
 from knowledged.services.audit import Audit
+from knowledged.services.chunks import Chunks
+from knowledged.services.collections import Collections
 from knowledged.services.config import Config
+from knowledged.services.documents import Documents
 from knowledged.services.drafts import Drafts
 from knowledged.services.health import Health
-from knowledged.services.knowledge import Knowledge
 from knowledged.services.listing import Lists, PageSizes
-from knowledged.services.shared import Limits, Shared
-from knowledged.services.vector import Vector
+from knowledged.services.search import Search
+from knowledged.services.supplies import Limits, Supplies
 from knowledged.settings import Settings
 from knowledged.space_keeper import SpaceKeeper
 from knowledged.text import TextPipeline
@@ -101,13 +103,13 @@ def hall(parts: Parts) -> list[Interceptor]:
     ]
 
 
-def services(shared: Shared) -> dict[str, object]:
-    """Our services by their full names."""
+def services(supplies: Supplies) -> dict[str, tuple[object, ...]]:
+    """Our services by their full names, each as the objects that have its RPCs as methods."""
     return {
-        "knowledge.v1.KnowledgeService": Knowledge(shared),
-        "knowledge.v1.VectorService": Vector(shared),
-        "knowledge.v1.AuditService": Audit(shared),
-        "knowledge.v1.ConfigService": Config(shared),
+        "knowledge.v1.KnowledgeService": (Collections(supplies), Documents(supplies)),
+        "knowledge.v1.VectorService": (Chunks(supplies), Search(supplies)),
+        "knowledge.v1.AuditService": (Audit(supplies),),
+        "knowledge.v1.ConfigService": (Config(supplies),),
     }
 
 
@@ -133,12 +135,12 @@ def _method(service: ServiceDescriptor, name: str) -> Method:
     return Method(path, access.permission, AuditClass(access.audit_class))
 
 
-def build_server(parts: Parts, shared: Shared, health: Health) -> grpc.aio.Server:
+def build_server(parts: Parts, supplies: Supplies, health: Health) -> grpc.aio.Server:
     """The gRPC server with every service behind the hall; nothing listens yet."""
     server = grpc.aio.server(options=_options(parts.settings))
     interceptors = hall(parts)
-    for name, service in services(shared).items():
-        handlers = _handlers(name, service, interceptors)
+    for name, objects in services(supplies).items():
+        handlers = _handlers(name, objects, interceptors)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
     add_HealthServicer_to_server(health, server)
     names = [service.full_name for service in service_descriptors()]
@@ -159,20 +161,20 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
 
 
 def _handlers(
-    service_name: str, service: object, interceptors: list[Interceptor]
-) -> Mapping[str, Any]:
+    service_name: str, objects: tuple[object, ...], interceptors: list[Interceptor]
+) -> dict[str, Any]:
     mine = {path: m for path, m in methods().items() if m.service == service_name}
     return {
         method.name: grpc.unary_unary_rpc_method_handler(  # pyright: ignore[reportUnknownMemberType]
-            behaviour(method, compose(method, _innermost(service, method), interceptors))  # pyright: ignore[reportArgumentType]
+            behaviour(method, compose(method, _innermost(objects, method), interceptors))  # pyright: ignore[reportArgumentType]
         )
         for method in mine.values()
     }
 
 
-def _innermost(service: object, method: Method) -> Handler:
+def _innermost(objects: tuple[object, ...], method: Method) -> Handler:
     """From bytes to the service's method of the RPC's name, and back."""
-    serve: Serve = getattr(service, method.name)
+    (serve,) = (getattr(each, method.name) for each in objects if hasattr(each, method.name))
     descriptor = _descriptor(method).input_type
     message_class = GetMessageClass(descriptor)
 
@@ -196,13 +198,13 @@ async def serving(parts: Parts) -> AsyncGenerator[Running]:
     """Serves until the block ends, then stops gently: NOT_SERVING, a wait, the grace for calls."""
     s = parts.settings
     workers = TextWorkers(parts.database, parts.embedder)
-    shared = _shared(parts, workers)
+    supplies = _supplies(parts, workers)
     health = Health(service.full_name for service in service_descriptors())
-    server = build_server(parts, shared, health)
+    server = build_server(parts, supplies, health)
     port = _listen(server, s)
     await server.start()
     async with asyncio.TaskGroup() as tasks:
-        beside = [tasks.create_task(work) for work in _beside(parts, shared, workers, health)]
+        beside = [tasks.create_task(work) for work in _beside(parts, supplies, workers, health)]
         try:
             yield Running(port, health)
         finally:
@@ -213,9 +215,9 @@ async def serving(parts: Parts) -> AsyncGenerator[Running]:
                 task.cancel()
 
 
-def _beside(parts: Parts, shared: Shared, workers: TextWorkers, health: Health) -> list[Any]:
+def _beside(parts: Parts, supplies: Supplies, workers: TextWorkers, health: Health) -> list[Any]:
     """What runs beside the server for as long as it serves."""
-    keeper = SpaceKeeper(parts.database, parts.maintenance_dsn, shared.directory)
+    keeper = SpaceKeeper(parts.database, parts.maintenance_dsn, supplies.directory)
     running = [
         readiness.watch(parts.database, migrate.latest_version(), health.set_ready),
         Housekeeping(parts.database).run(),
@@ -225,7 +227,7 @@ def _beside(parts: Parts, shared: Shared, workers: TextWorkers, health: Health) 
     return [*running, parts.access.follow()] if parts.access else running
 
 
-def _shared(parts: Parts, workers: TextWorkers) -> Shared:
+def _supplies(parts: Parts, workers: TextWorkers) -> Supplies:
     s, embedder = parts.settings, parts.embedder
     limits = Limits(
         max_message_bytes=s.max_message_bytes,
@@ -236,7 +238,7 @@ def _shared(parts: Parts, workers: TextWorkers) -> Shared:
         max_embed_texts=s.max_embed_texts,
         max_inline_chunks=s.inline_chunks,
     )
-    return Shared(
+    return Supplies(
         database=parts.database,
         directory=Directory(parts.database),
         drafts=Drafts(embedder, s.max_content_characters),

@@ -1,6 +1,7 @@
 """Reflection under both names: grpcio ships v1alpha only, newer clients ask for v1."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import grpc.aio
 from grpc_reflection.v1alpha import reflection, reflection_pb2
@@ -12,8 +13,8 @@ def add_reflection(server: grpc.aio.Server, service_names: Iterable[str]) -> Non
     """Answers what these services look like; v1 and v1alpha have the same messages on the wire."""
     names = list(service_names)
     reflection.enable_server_reflection(names, server)
-    servicer = reflection.aio.ReflectionServicer(names)
-    handler = grpc.stream_stream_rpc_method_handler(  # pyright: ignore[reportUnknownMemberType]
+    servicer: Any = reflection.aio.ReflectionServicer(names)
+    handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,

@@ -47,11 +47,10 @@ class SpaceKeeper:
         conn = await connect(self._dsn)
         try:
             await set_codecs(conn)
-            while not await spaces.try_lock(conn):
-                await asyncio.sleep(_INTERVAL_SECONDS)
             while True:
-                for space in await spaces.states(conn):
-                    await self._care(conn, space)
+                if await spaces.hold_lock(conn):
+                    for space in await spaces.states(conn):
+                        await self._care(conn, space)
                 await asyncio.sleep(_INTERVAL_SECONDS)
         finally:
             conn.terminate()
@@ -95,7 +94,7 @@ class SpaceKeeper:
     async def _remove(self, conn: Connection, space: SpaceState) -> None:
         await spaces.drop_partition(conn, space.space_uid)
         while await spaces.purge_documents(conn, space.collection_uid, _PAGE):
-            await asyncio.sleep(0)
+            structlog.get_logger().debug("documents_purged", space_uid=str(space.space_uid))
         await spaces.purge_space(conn, space.space_uid)
 
 

@@ -13,6 +13,8 @@ from knowledged.store.filter_sql import Kind, stored_value
     [
         (Kind.STRING, "x", "x"),
         (Kind.STRING, 5, None),
+        (Kind.STRING, "é" * 1_024, "é" * 1_024),
+        (Kind.STRING, "é" * 1_024 + "x", None),
         (Kind.NUMBER, 5, 5.0),
         (Kind.NUMBER, True, None),
         (Kind.NUMBER, float("nan"), None),

@@ -1,6 +1,7 @@
 """Filters find their index: the templates for conditions and for indexes are the same."""
 
 import json
+import random
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, LiteralString
 
@@ -10,6 +11,7 @@ from filter_promise import DECLARED_KEYS, FIELDS
 
 from knowledged.filter_language import parse
 from knowledged.store import filter_sql
+from knowledged.store.filter_sql import Kind, stored_value
 
 
 @pytest.fixture
@@ -116,3 +118,13 @@ async def test_a_generic_plan_cannot_use_the_index_of_a_declared_field(
     await indexed.execute("set local plan_cache_mode = force_generic_plan")
     declared = [case for case in INDEXED_FILTERS if "by_year" in case]
     assert len(await not_using_their_index(indexed, declared)) == len(declared)
+
+
+async def test_the_longest_declared_string_fits_into_its_index(
+    indexed: asyncpg.Connection,
+) -> None:
+    longest = random.Random(1).randbytes(1_024).hex()
+    assert stored_value(Kind.STRING, longest) == longest
+    row = json.dumps({"name": longest})
+    await indexed.execute("insert into chunk_vector values ($1::text::jsonb)", row)
+    assert stored_value(Kind.STRING, longest + "x") is None

@@ -356,7 +356,7 @@ INSTANT_EXPECTED = "an RFC 3339 timestamp is expected at position 15"
         ("labels:5", "a key is expected at position 8"),
         ("metadata > 5", "this field takes only : at position 12"),
         ("metadata:5", "a key is expected at position 10"),
-        ("metadata.name = 5", "a string is expected at position 17"),
+        ("metadata.name = 5", "a string of at most 2048 bytes is expected at position 17"),
         ("metadata.year = x", "a number is expected at position 17"),
         ("metadata.open < x", "this field takes only =, != and : at position 17"),
         ("metadata.seen = x", "an RFC 3339 timestamp is expected at position 17"),

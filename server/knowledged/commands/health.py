@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from typing import Any, cast
 
 import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -23,7 +24,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     with open_channel(arguments.target, settings) as channel:
         request = HealthCheckRequest(service=arguments.service)
         try:
-            answer = HealthStub(channel).Check(request, timeout=arguments.timeout_seconds)
+            health = cast(Any, HealthStub(channel))  # its published types are empty
+            answer = health.Check(request, timeout=arguments.timeout_seconds)
         except grpc.RpcError as error:
             print(f"not reached: {error.code().name}", file=sys.stderr)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
             return 2

@@ -6,7 +6,7 @@ from knowledged.checks import Checks
 from knowledged.names import audit_event_of
 from knowledged.services import pack
 from knowledged.services.listing import by_attribute, parsed_filter
-from knowledged.services.shared import Shared, granted
+from knowledged.services.supplies import Supplies, granted
 from knowledged.store import audit
 from knowledged.store.audit import BY_TIME, FIELDS
 from knowledged.store.filter_sql import compile as compile_filter
@@ -17,14 +17,14 @@ SHAPE = '"auditEvents/{event_id}" with a UUID'
 class Audit:
     """All RPCs of knowledge.v1.AuditService."""
 
-    def __init__(self, shared: Shared) -> None:
-        self._shared = shared
+    def __init__(self, supplies: Supplies) -> None:
+        self._supplies = supplies
 
     async def GetAuditEvent(
         self, request: pb.GetAuditEventRequest, call: Call
     ) -> pb.GetAuditEventResponse:
         event_id = Checks().name("name", request.name, audit_event_of, SHAPE)
-        async with self._shared.database.read(call.seconds_left(30)) as conn:
+        async with self._supplies.database.read(call.seconds_left(30)) as conn:
             row = await audit.get(conn, event_id, granted(call))
         return pb.GetAuditEventResponse(event=pack.audit_event(row))
 
@@ -34,10 +34,10 @@ class Audit:
         checks, order_by = Checks(), request.order_by or "occurred_at desc"
         asked = parsed_filter(checks, request)
         orders, position = {"occurred_at": BY_TIME}, by_attribute("event_id")
-        listing = self._shared.lists.listing(checks, call, request, orders, order_by, position)
+        listing = self._supplies.lists.listing(checks, call, request, orders, order_by, position)
         condition = compile_filter(asked, FIELDS, 2)
-        async with self._shared.database.read(call.seconds_left(30)) as conn:
+        async with self._supplies.database.read(call.seconds_left(30)) as conn:
             rows = await audit.list_page(conn, granted(call), condition, listing.page)
-        room = self._shared.limits.max_message_bytes
+        room = self._supplies.limits.max_message_bytes
         messages, token = listing.fitted(rows, pack.audit_event, room)
         return pb.ListAuditEventsResponse(events=messages, next_page_token=token)

@@ -12,7 +12,7 @@ from knowledged.services.drafts import CALLER
 from knowledged.services.given_chunks import GivenChunks
 from knowledged.services.listing import by_attribute, parsed_filter
 from knowledged.services.recording import Change, mutation, request_key
-from knowledged.services.shared import Shared, granted
+from knowledged.services.supplies import Supplies, granted
 from knowledged.store import chunks, documents
 from knowledged.store.chunks import BY_ORDINAL, FIELDS, GivenChunk, Owner
 from knowledged.store.collections import Space
@@ -26,8 +26,8 @@ SHAPE = '"collections/{collection}/documents/{document}/chunks/{chunk}"'
 class Chunks:
     """RPCs over chunks."""
 
-    def __init__(self, shared: Shared) -> None:
-        self._shared = shared
+    def __init__(self, supplies: Supplies) -> None:
+        self._supplies = supplies
 
     async def UpsertChunks(
         self, request: pb.UpsertChunksRequest, call: Call
@@ -35,12 +35,12 @@ class Chunks:
         checks = Checks()
         names = checks.name("parent", request.parent, document_of, DOCUMENT_SHAPE)
         key = request_key(call, request, checks.request_id(request.request_id))
-        checks.count("chunks", len(request.chunks), self._shared.limits.max_batch_items, least=1)
+        checks.count("chunks", len(request.chunks), self._supplies.limits.max_batch_items, least=1)
         checks.choice("mode", request.mode, pb.WriteMode.values())
-        async for space in self._shared.directory.attempts(call, names[0]):
-            if await self._shared.answered(call, key):
+        async for space in self._supplies.directory.attempts(call, names[0]):
+            if await self._supplies.answered(call, key):
                 return await self._upserted(call, request, names)
-            given = GivenChunks(self._shared.text, space.collection)
+            given = GivenChunks(self._supplies.text, space.collection)
             fresh = Checks()
             rows = given.rows(fresh, request.chunks)
             checks.violations.extend(fresh.violations)
@@ -52,7 +52,7 @@ class Chunks:
 
     async def GetChunk(self, request: pb.GetChunkRequest, call: Call) -> pb.GetChunkResponse:
         names = Checks().name("name", request.name, chunk_of, SHAPE)
-        async with self._shared.database.read(call.seconds_left(30)) as conn:
+        async with self._supplies.database.read(call.seconds_left(30)) as conn:
             row = await chunks.get(conn, names, granted(call), request.include_embedding)
         return pb.GetChunkResponse(chunk=pack.chunk(row, request.name.rsplit("/", 2)[0]))
 
@@ -61,14 +61,14 @@ class Chunks:
         names = checks.name("parent", request.parent, document_of, DOCUMENT_SHAPE)
         asked = parsed_filter(checks, request)
         orders, position = {"ordinal": BY_ORDINAL}, by_attribute("chunk_uid")
-        listing = self._shared.lists.listing(checks, call, request, orders, "ordinal", position)
+        listing = self._supplies.lists.listing(checks, call, request, orders, "ordinal", position)
         condition = compile_filter(asked, FIELDS, 6)
         parts = request.view == View.VIEW_FULL, request.include_embedding
-        async with self._shared.database.read(call.seconds_left(30)) as conn:
+        async with self._supplies.database.read(call.seconds_left(30)) as conn:
             rows = await chunks.list_page(
                 conn, names, granted(call), parts, condition, listing.page
             )
-        room = self._shared.limits.max_message_bytes
+        room = self._supplies.limits.max_message_bytes
         messages, token = listing.fitted(rows, lambda row: pack.chunk(row, request.parent), room)
         return pb.ListChunksResponse(chunks=messages, next_page_token=token)
 
@@ -79,7 +79,7 @@ class Chunks:
         names = checks.name("name", request.name, chunk_of, SHAPE)
         key = request_key(call, request, checks.request_id(request.request_id))
         checks.done()
-        if not await self._shared.answered(call, key):
+        if not await self._supplies.answered(call, key):
             await self._delete(call, key, names)
         return pb.DeleteChunkResponse(receipt=pack.receipt(call.receipt))
 
@@ -94,7 +94,7 @@ class Chunks:
         """Writes the chunks; False if the collection changed or a copy of the request was first."""
         collection, names = space.collection, document_of(request.parent)
         assert names is not None  # noqa: S101 - the caller has checked it
-        async with self._shared.database.transaction(call.seconds_left(30)) as conn:
+        async with self._supplies.database.transaction(call.seconds_left(30)) as conn:
             owner = await chunks.lock_document(
                 conn, collection.collection_uid, names[1], collection.revision
             )
@@ -102,7 +102,7 @@ class Chunks:
                 return await _changed_meanwhile(conn, names, granted(call))
             await _check(conn, owner, request)
             made = mutation(call, key, _upsert(owner, request))
-            given = GivenChunks(self._shared.text, collection)
+            given = GivenChunks(self._supplies.text, collection)
             rows = given.of_document(rows, owner.metadata)
             at = made.event.occurred_at
             written = await chunks.upsert(conn, made, owner.document_uid, at, rows)
@@ -111,7 +111,7 @@ class Chunks:
     def _settled(self, call: Call, made: Mutation, rows: list[GivenChunk]) -> bool:
         call.receipt = made.receipt
         if any(row.embedding is None for row in rows):
-            self._shared.wake_text_workers()
+            self._supplies.wake_text_workers()
         return True
 
     async def _upserted(
@@ -119,7 +119,7 @@ class Chunks:
     ) -> pb.UpsertChunksResponse:
         """The answer, from what is stored; a chunk deleted since a first answer is left out."""
         ids = [chunk.chunk_id for chunk in request.chunks]
-        async with self._shared.database.read(call.seconds_left(30)) as conn:
+        async with self._supplies.database.read(call.seconds_left(30)) as conn:
             rows = await chunks.get_many(conn, *names, ids)
         return pb.UpsertChunksResponse(
             chunks=[pack.chunk(rows[i], request.parent) for i in ids if i in rows],
@@ -127,16 +127,16 @@ class Chunks:
         )
 
     async def _delete(self, call: Call, key: RequestKey, names: tuple[str, str, str]) -> None:
-        space = await self._shared.directory.resolve(call, names[0])
+        space = await self._supplies.directory.resolve(call, names[0])
         collection_uid, (_, document_id, chunk_id) = space.collection.collection_uid, names
         document_name = f"collections/{names[0]}/documents/{document_id}"
         change = Change("chunks.delete", collection_uid, (f"{document_name}/chunks/{chunk_id}",))
         made = mutation(call, key, change)
-        async with self._shared.database.write(call.seconds_left(30)) as conn:
+        async with self._supplies.database.write(call.seconds_left(30)) as conn:
             end = await chunks.delete(conn, made, collection_uid, document_id, chunk_id)
         if end.done:
             call.receipt = made.receipt
-        elif not await self._shared.answered(call, key):
+        elif not await self._supplies.answered(call, key):
             raise _why_not(end)
 
 

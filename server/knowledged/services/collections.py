@@ -12,7 +12,7 @@ from knowledged.services import pack
 from knowledged.services.drafts import COLLECTION_PATHS, mask_paths
 from knowledged.services.listing import by_attribute, parsed_filter
 from knowledged.services.recording import Change, mutation, request_key
-from knowledged.services.shared import Shared, granted
+from knowledged.services.supplies import Supplies, granted
 from knowledged.store import collections
 from knowledged.store.collections import FIELDS, ORDERS, Collection
 from knowledged.store.filter_sql import compile as compile_filter
@@ -24,8 +24,8 @@ SHAPE = '"collections/{collection}"'
 class Collections:
     """RPCs over collections. A caller confined to some collections cannot make others."""
 
-    def __init__(self, shared: Shared) -> None:
-        self._shared = shared
+    def __init__(self, supplies: Supplies) -> None:
+        self._supplies = supplies
 
     async def CreateCollection(
         self, request: pb.CreateCollectionRequest, call: Call
@@ -34,13 +34,13 @@ class Collections:
         collection_id = request.collection_id or new_id()
         checks.id("collection_id", collection_id)
         key = request_key(call, request, checks.request_id(request.request_id))
-        draft = self._shared.drafts.collection(checks, request.collection, collection_id, now)
+        draft = self._supplies.drafts.collection(checks, request.collection, collection_id, now)
         checks.done()
         _may_make(call, collection_id)
-        if answered := await self._shared.answered(call, key):
+        if answered := await self._supplies.answered(call, key):
             return await self._created(call, answered)
         made = mutation(call, key, _change("collections.create", draft))
-        async with self._shared.database.write(call.seconds_left(30)) as conn:
+        async with self._supplies.database.write(call.seconds_left(30)) as conn:
             first = await collections.create(conn, made, draft, self._digest(draft))
         if not first:
             return await self._created(call, await self._earlier(call, key))
@@ -53,7 +53,7 @@ class Collections:
         self, request: pb.GetCollectionRequest, call: Call
     ) -> pb.GetCollectionResponse:
         (collection_id,) = Checks().name("name", request.name, collection_of, SHAPE)
-        async with self._shared.database.read(call.seconds_left(30)) as conn:
+        async with self._supplies.database.read(call.seconds_left(30)) as conn:
             row = await collections.get(conn, collection_id, granted(call))
             count = await collections.count_documents(conn, row.collection_uid)
         return pb.GetCollectionResponse(collection=pack.collection(row, count))
@@ -64,11 +64,11 @@ class Collections:
         checks, order_by = Checks(), request.order_by or "collection_id"
         asked = parsed_filter(checks, request)
         position = by_attribute("collection_uid")
-        listing = self._shared.lists.listing(checks, call, request, ORDERS, order_by, position)
+        listing = self._supplies.lists.listing(checks, call, request, ORDERS, order_by, position)
         condition = compile_filter(asked, FIELDS, 2)
-        async with self._shared.database.read(call.seconds_left(30)) as conn:
+        async with self._supplies.database.read(call.seconds_left(30)) as conn:
             rows = await collections.list_page(conn, granted(call), condition, listing.page)
-        room = self._shared.limits.max_message_bytes
+        room = self._supplies.limits.max_message_bytes
         messages, token = listing.fitted(rows, pack.collection, room)
         return pb.ListCollectionsResponse(collections=messages, next_page_token=token)
 
@@ -83,14 +83,14 @@ class Collections:
         paths = mask_paths(
             checks, list(request.update_mask.paths), COLLECTION_PATHS, COLLECTION_PATHS
         )
-        async for space in self._shared.directory.attempts(call, collection_id):
-            if answered := await self._shared.answered(call, key):
+        async for space in self._supplies.directory.attempts(call, collection_id):
+            if answered := await self._supplies.answered(call, key):
                 return await self._updated(call, answered)
             old = space.collection
             draft = self._redrafted(checks, old, request, paths)
-            _check_etag(request.etag, old, self._shared, collection_id)
+            _check_etag(request.etag, old, self._supplies, collection_id)
             made = mutation(call, key, _change("collections.update", old))
-            async with self._shared.database.write(call.seconds_left(30)) as conn:
+            async with self._supplies.database.write(call.seconds_left(30)) as conn:
                 done = await collections.update(conn, made, draft)
             if done:
                 self._settled(call, made, collection_id)
@@ -107,11 +107,11 @@ class Collections:
         (collection_id,) = checks.name("name", request.name, collection_of, SHAPE)
         key = request_key(call, request, checks.request_id(request.request_id))
         checks.done()
-        if await self._shared.answered(call, key):
+        if await self._supplies.answered(call, key):
             return pb.DeleteCollectionResponse(receipt=pack.receipt(call.receipt))
-        self._shared.directory.forget(collection_id)
-        space = await self._shared.directory.resolve(call, collection_id)
-        _check_etag(request.etag, space.collection, self._shared, collection_id)
+        self._supplies.directory.forget(collection_id)
+        space = await self._supplies.directory.resolve(call, collection_id)
+        _check_etag(request.etag, space.collection, self._supplies, collection_id)
         made = mutation(call, key, _change("collections.delete", space.collection))
         if await self._deleted(call, made, space.collection, request.force):
             self._settled(call, made, collection_id)
@@ -126,13 +126,13 @@ class Collections:
         request: pb.UpdateCollectionRequest,
         paths: frozenset[str],
     ) -> Collection:
-        drafts = self._shared.drafts
+        drafts = self._supplies.drafts
         row = drafts.changed_collection(checks, old, request.collection, paths)
         checks.done()
         return replace(row, update_time=datetime.now(UTC))
 
     async def _deleted(self, call: Call, made: Mutation, row: Collection, force: bool) -> bool:
-        async with self._shared.database.transaction(call.seconds_left(30)) as conn:
+        async with self._supplies.database.transaction(call.seconds_left(30)) as conn:
             if not await collections.lock(conn, row.collection_uid):
                 return False
             if not force and not await collections.is_empty(conn, row.collection_uid):
@@ -142,11 +142,11 @@ class Collections:
 
     def _settled(self, call: Call, made: Mutation, collection_id: str) -> None:
         call.receipt = made.receipt
-        self._shared.directory.forget(collection_id)
+        self._supplies.directory.forget(collection_id)
 
     async def _earlier(self, call: Call, key: RequestKey) -> Answered:
         """The answer of the copy that was first; without one the collection is gone meanwhile."""
-        answered = await self._shared.answered(call, key)
+        answered = await self._supplies.answered(call, key)
         if answered is None:
             raise NotFound("collection: not found")
         return answered
@@ -164,11 +164,11 @@ class Collections:
         )
 
     async def _row(self, call: Call, answered: Answered) -> Collection:
-        async with self._shared.database.read(call.seconds_left(30)) as conn:
+        async with self._supplies.database.read(call.seconds_left(30)) as conn:
             return await collections.get_by_uid(conn, answered.resource_uid)
 
     def _digest(self, row: Collection) -> str:
-        embedder = self._shared.embedder
+        embedder = self._supplies.embedder
         return embedder.model_digest if row.embedding_model == embedder.model_id else ""
 
 
@@ -181,7 +181,7 @@ def _change(action: str, row: Collection) -> Change:
     return Change(action, row.collection_uid, (collection_name(row.collection_id),))
 
 
-def _check_etag(etag: str, row: Collection, shared: Shared, collection_id: str) -> None:
+def _check_etag(etag: str, row: Collection, supplies: Supplies, collection_id: str) -> None:
     if etag and etag != pack.etag(row.collection_uid, row.revision):
-        shared.directory.forget(collection_id)
+        supplies.directory.forget(collection_id)
         raise Conflict("etag: is stale; read the collection again")

@@ -4,24 +4,24 @@ from dataclasses import asdict
 
 from knowledge.v1 import config_service_pb2 as pb
 from knowledged.call import Call
-from knowledged.services.shared import Shared
+from knowledged.services.supplies import Supplies
 from knowledged.store import versions
 
 
 class Config:
     """All RPCs of knowledge.v1.ConfigService."""
 
-    def __init__(self, shared: Shared) -> None:
-        self._shared = shared
+    def __init__(self, supplies: Supplies) -> None:
+        self._supplies = supplies
 
     async def GetServerInfo(
         self, request: pb.GetServerInfoRequest, call: Call
     ) -> pb.GetServerInfoResponse:
-        embedder = self._shared.embedder
-        async with self._shared.database.read(call.seconds_left(30)) as conn:
+        embedder = self._supplies.embedder
+        async with self._supplies.database.read(call.seconds_left(30)) as conn:
             database = await versions.read(conn)
         return pb.GetServerInfoResponse(
-            version=self._shared.version,
+            version=self._supplies.version,
             postgresql_version=database.postgresql,
             pgvector_version=database.pgvector,
             schema_version=database.schema,
@@ -31,5 +31,5 @@ class Config:
                 dimension=embedder.dimension,
                 max_tokens=embedder.max_tokens,
             ),
-            limits=pb.Limits(**asdict(self._shared.limits)),
+            limits=pb.Limits(**asdict(self._supplies.limits)),
         )

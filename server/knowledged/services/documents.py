@@ -17,7 +17,7 @@ from knowledged.services import pack
 from knowledged.services.drafts import DOCUMENT_PATHS, SERVER, mask_paths
 from knowledged.services.listing import by_attribute, parsed_filter
 from knowledged.services.recording import Change, mutation, request_key
-from knowledged.services.shared import Shared, granted
+from knowledged.services.supplies import Supplies, granted
 from knowledged.store import document_changes, documents, pieces
 from knowledged.store.collections import Space
 from knowledged.store.document_changes import Written
@@ -37,8 +37,8 @@ LONGEST_WAIT_SECONDS = 600.0
 class Documents:
     """RPCs over documents."""
 
-    def __init__(self, shared: Shared) -> None:
-        self._shared = shared
+    def __init__(self, supplies: Supplies) -> None:
+        self._supplies = supplies
 
     async def CreateDocument(
         self, request: pb.CreateDocumentRequest, call: Call
@@ -49,7 +49,7 @@ class Documents:
         checks.id("document_id", document_id)
         key = request_key(call, request, checks.request_id(request.request_id))
         names = collection_id, document_id
-        row = self._shared.drafts.document(checks, request.document, names, datetime.now(UTC))
+        row = self._supplies.drafts.document(checks, request.document, names, datetime.now(UTC))
         stored = await self._create(
             call, checks, key, row, validate_only=request.validate_only, wait=request.wait
         )
@@ -62,7 +62,7 @@ class Documents:
     ) -> pb.GetDocumentResponse:
         names = Checks().name("name", request.name, document_of, SHAPE)
         content = request.view != View.VIEW_BASIC
-        async with self._shared.database.read(call.seconds_left(30)) as conn:
+        async with self._supplies.database.read(call.seconds_left(30)) as conn:
             row = await documents.get(conn, *names, granted(call), content)
         return pb.GetDocumentResponse(document=pack.document(row))
 
@@ -73,15 +73,15 @@ class Documents:
         (collection_id,) = checks.name("parent", request.parent, collection_of, COLLECTION_SHAPE)
         asked = parsed_filter(checks, request)
         position = by_attribute("document_uid")
-        listing = self._shared.lists.listing(checks, call, request, ORDERS, order_by, position)
+        listing = self._supplies.lists.listing(checks, call, request, ORDERS, order_by, position)
         condition = compile_filter(asked, FIELDS, 4)
-        space = await self._shared.directory.resolve(call, collection_id)
+        space = await self._supplies.directory.resolve(call, collection_id)
         parts = request.show_deleted, request.view == View.VIEW_FULL
-        async with self._shared.database.read(call.seconds_left(30)) as conn:
+        async with self._supplies.database.read(call.seconds_left(30)) as conn:
             rows = await documents.list_page(
                 conn, space.collection.collection_uid, *parts, condition, listing.page
             )
-        room = self._shared.limits.max_message_bytes
+        room = self._supplies.limits.max_message_bytes
         messages, token = listing.fitted(rows, pack.document, room)
         return pb.ListDocumentsResponse(documents=messages, next_page_token=token)
 
@@ -123,8 +123,8 @@ class Documents:
     ) -> Document:
         checks.done()
         vectors = Vectors()
-        async for space in self._shared.directory.attempts(call, row.collection_id):
-            if answered := await self._shared.answered(call, key):
+        async for space in self._supplies.directory.attempts(call, row.collection_id):
+            if answered := await self._supplies.answered(call, key):
                 return await self._as_answered(call, answered)
             _check_types(space, row)
             if validate_only:
@@ -133,7 +133,7 @@ class Documents:
             cut = await self._cut(space, row, vectors)
             draft = _completed(row, cut, NOTHING_KNOWN)
             made = mutation(call, key, _change("documents.create", space, draft))
-            async with self._shared.database.write(call.seconds_left(30)) as conn:
+            async with self._supplies.database.write(call.seconds_left(30)) as conn:
                 written = await document_changes.create(conn, made, space.collection, draft, cut)
             if written is Written.DONE:
                 return await self._settled(call, made, draft, wait=wait)
@@ -143,14 +143,14 @@ class Documents:
         self, call: Call, checks: Checks, key: RequestKey, update: "_Update"
     ) -> Document:
         vectors, request = Vectors(), update.request
-        async for space in self._shared.directory.attempts(call, update.names[0]):
-            if answered := await self._shared.answered(call, key):
+        async for space in self._supplies.directory.attempts(call, update.names[0]):
+            if answered := await self._supplies.answered(call, key):
                 return await self._as_answered(call, answered)
             old = await self._live(call, update.names, allow_missing=request.allow_missing)
             if old is None:
                 return await self._create_missing(call, checks, key, update)
             _check_etag(request.etag, old)
-            drafts, now = self._shared.drafts, datetime.now(UTC)
+            drafts, now = self._supplies.drafts, datetime.now(UTC)
             row = drafts.changed_document(checks, old, request.document, update.paths)
             checks.done()
             _check_types(space, row)
@@ -160,7 +160,7 @@ class Documents:
             row = replace(row, update_time=now)
             row, cut = await self._recut(call, space, old, row, vectors)
             made = mutation(call, key, _change("documents.update", space, row, old))
-            async with self._shared.database.write(call.seconds_left(30)) as conn:
+            async with self._supplies.database.write(call.seconds_left(30)) as conn:
                 written = await document_changes.update(conn, made, space.collection, row, cut)
             if written is Written.DONE:
                 row = replace(row, revision=row.revision + 1)
@@ -173,7 +173,7 @@ class Documents:
         request, now = update.request, datetime.now(UTC)
         if request.etag:
             raise Conflict("etag: the document is missing")
-        row = self._shared.drafts.document(checks, request.document, update.names, now)
+        row = self._supplies.drafts.document(checks, request.document, update.names, now)
         return await self._create(
             call, checks, key, row, validate_only=request.validate_only, wait=request.wait
         )
@@ -185,8 +185,8 @@ class Documents:
         names: tuple[str, str],
         request: pb.DeleteDocumentRequest,
     ) -> Document | None:
-        async for space in self._shared.directory.attempts(call, names[0]):
-            if answered := await self._shared.answered(call, key):
+        async for space in self._supplies.directory.attempts(call, names[0]):
+            if answered := await self._supplies.answered(call, key):
                 return await self._as_answered(call, answered)
             old = await self._deletable(call, names, allow_missing=request.allow_missing)
             if old is None or request.validate_only:
@@ -195,7 +195,7 @@ class Documents:
             _check_etag(request.etag, old)
             made = mutation(call, key, _change("documents.delete", space, old))
             at = made.event.occurred_at
-            async with self._shared.database.write(call.seconds_left(30)) as conn:
+            async with self._supplies.database.write(call.seconds_left(30)) as conn:
                 written = await document_changes.delete(conn, made, space.collection, old, at)
             if written is Written.DONE:
                 call.receipt = made.receipt
@@ -207,7 +207,7 @@ class Documents:
             return NewPieces()
         fields = stored_fields(space.collection.filter_fields, DOCUMENT, row.metadata)
         text = Text(row.content, row.mime_type, NOTHING_KNOWN, fields, ())
-        return await self._shared.text.pieces(space.collection, text, vectors)
+        return await self._supplies.text.pieces(space.collection, text, vectors)
 
     async def _recut(
         self, call: Call, space: Space, old: Document, row: Document, vectors: Vectors
@@ -219,10 +219,10 @@ class Documents:
         same = (old.content, old.mime_type) == (row.content, row.mime_type)
         if row.origin != SERVER or same:
             return row, NewPieces(fields=fields, cut=False, own_paths=paths)
-        async with self._shared.database.read(call.seconds_left(30)) as conn:
+        async with self._supplies.database.read(call.seconds_left(30)) as conn:
             known = await pieces.known(conn, old.document_uid)
         text = Text(row.content, row.mime_type, known, fields, paths)
-        cut = await self._shared.text.pieces(space.collection, text, vectors)
+        cut = await self._supplies.text.pieces(space.collection, text, vectors)
         return _completed(row, cut, known), cut
 
     async def _live(
@@ -230,7 +230,7 @@ class Documents:
     ) -> Document | None:
         """The document to change; None if it is missing and that is allowed."""
         try:
-            async with self._shared.database.read(call.seconds_left(30)) as conn:
+            async with self._supplies.database.read(call.seconds_left(30)) as conn:
                 row = await documents.get(conn, *names, granted(call))
         except NotFound:
             if allow_missing:
@@ -244,7 +244,7 @@ class Documents:
         self, call: Call, names: tuple[str, str], *, allow_missing: bool
     ) -> Document | None:
         try:
-            async with self._shared.database.read(call.seconds_left(30)) as conn:
+            async with self._supplies.database.read(call.seconds_left(30)) as conn:
                 row = await documents.get(conn, *names, granted(call), content=False)
             if row.delete_time is not None:
                 raise NotFound("document: is deleted already")
@@ -258,7 +258,7 @@ class Documents:
         call.receipt = made.receipt
         if row.state != PENDING:
             return row
-        self._shared.wake_text_workers()
+        self._supplies.wake_text_workers()
         if not wait:
             return row
         return await self._searchable(call, row)
@@ -268,12 +268,12 @@ class Documents:
         until = time.monotonic() + call.seconds_left(LONGEST_WAIT_SECONDS) - 0.5
         while row.state == PENDING and time.monotonic() < until:
             await asyncio.sleep(0.1)
-            async with self._shared.database.read(call.seconds_left(30)) as conn:
+            async with self._supplies.database.read(call.seconds_left(30)) as conn:
                 row = await documents.get_at_revision(conn, row.document_uid, row.revision)
         return row
 
     async def _as_answered(self, call: Call, answered: Answered) -> Document:
-        async with self._shared.database.read(call.seconds_left(30)) as conn:
+        async with self._supplies.database.read(call.seconds_left(30)) as conn:
             return await documents.get_at_revision(conn, answered.resource_uid, answered.revision)
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from uuid_utils.compat import uuid7
 
+from knowledge.v1.collection_pb2 import ChunkingPolicy as ChunkingPolicyMessage
 from knowledge.v1.collection_pb2 import Collection as CollectionMessage
 from knowledge.v1.document_pb2 import Document as DocumentMessage
 from knowledged.checks import Checks
@@ -206,11 +207,11 @@ DOCUMENT_PATHS = frozenset(
 )
 
 
-def chunking_policy(message: object, model_max_tokens: int) -> ChunkingPolicy:
-    """A ChunkingPolicy message with defaults filled in."""
-    most: int = message.max_tokens or model_max_tokens  # pyright: ignore[reportAttributeAccessIssue]
-    given = message.HasField("overlap_tokens")  # pyright: ignore[reportAttributeAccessIssue]
-    overlap = message.overlap_tokens if given else min(32, most // 2)  # pyright: ignore[reportAttributeAccessIssue]
+def chunking_policy(message: ChunkingPolicyMessage, model_max_tokens: int) -> ChunkingPolicy:
+    """The message with defaults filled in."""
+    most: int = message.max_tokens or model_max_tokens
+    given = message.HasField("overlap_tokens")
+    overlap = message.overlap_tokens if given else min(32, most // 2)
     return ChunkingPolicy(most, overlap)
 
 

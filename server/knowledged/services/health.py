@@ -2,19 +2,20 @@
 the event loop turns, so that a database failover restarts no pod."""
 
 from collections.abc import Iterable
+from typing import Any, cast
 
 from grpc.aio import ServicerContext
+from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio
-from grpc_health.v1.health_pb2 import (
-    HealthCheckResponse,
-    HealthListRequest,
-    HealthListResponse,
-)
+from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 LIVENESS = "liveness"
 
 SERVING = HealthCheckResponse.SERVING
 NOT_SERVING = HealthCheckResponse.NOT_SERVING
+
+# The package's published types lack the messages of List, as its servicer lacks the method.
+_messages = cast(Any, health_pb2)
 
 
 class Health(aio.HealthServicer):
@@ -25,14 +26,12 @@ class Health(aio.HealthServicer):
         self._names = ("", *services)
         self._server_status = dict.fromkeys(self._names, NOT_SERVING) | {LIVENESS: SERVING}
 
-    async def List(
-        self, request: HealthListRequest, context: ServicerContext[object, object]
-    ) -> HealthListResponse:
+    async def List(self, request: Any, context: ServicerContext[Any, Any]) -> Any:
         """The state of every name; the base class, as of grpcio 1.85, lacks it."""
         statuses = {
             name: HealthCheckResponse(status=status) for name, status in self._server_status.items()
         }
-        return HealthListResponse(statuses=statuses)
+        return _messages.HealthListResponse(statuses=statuses)
 
     async def set_ready(self, ready: bool) -> None:
         """Says of every service whether it can be called."""

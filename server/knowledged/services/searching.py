@@ -9,7 +9,7 @@ from knowledged.declared_fields import declared, only_declared
 from knowledged.filter_language import Filter
 from knowledged.services.given_chunks import vector_bytes
 from knowledged.services.listing import parsed_filter
-from knowledged.services.shared import Shared
+from knowledged.services.supplies import Supplies
 from knowledged.store import search
 from knowledged.store.collections import Space
 from knowledged.store.filter_sql import Fields
@@ -21,8 +21,6 @@ LONGEST_TEXT = 8_192
 DEFAULT_LIMIT = 10
 # Measured: comparing with every vector is as fast as the index up to about here.
 EXACT_BELOW_ROWS = 3_000
-
-Reason = pb.IncompleteReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,7 @@ class Found:
     """Hits, why there are fewer than asked for, and whether every candidate was compared."""
 
     hits: list[Hit]
-    reason: Reason
+    reason: pb.IncompleteReason.ValueType
     exact: bool
 
 
@@ -48,7 +46,7 @@ class Found:
 class Searching:
     """Carries out searches. One for the server."""
 
-    shared: Shared
+    supplies: Supplies
 
     def asked(self, checks: Checks, request: pb.SearchRequest, collection_id: str) -> Asked:
         """The checked arguments; faults go to the checks."""
@@ -58,7 +56,7 @@ class Searching:
         if kind == "text":
             checks.text("text", request.text, LONGEST_TEXT, required=True)
         limit = request.limit if request.HasField("limit") else DEFAULT_LIMIT
-        checks.number("limit", limit, 1, self.shared.limits.max_search_limit)
+        checks.number("limit", limit, 1, self.supplies.limits.max_search_limit)
         ef = request.ef if request.HasField("ef") else None
         checks.number("ef", ef or 1 if ef is not None else 1, 1, search.MAX_EF)
         if request.HasField("min_score") and request.min_score != request.min_score:
@@ -69,8 +67,8 @@ class Searching:
         """The query's vector: as given, or that of its text."""
         collection = space.collection
         if request.WhichOneof("query") == "text":
-            self.shared.text.check_model(collection)
-            return (await self.shared.embedder.embed([request.text], urgent=True))[0].tobytes()
+            self.supplies.text.check_model(collection)
+            return (await self.supplies.embedder.embed([request.text], urgent=True))[0].tobytes()
         vector = vector_bytes(request.vector)
         if fault := VectorRule(collection.dimension, collection.distance).fault(vector):
             checks.fault("vector", fault)
@@ -90,7 +88,7 @@ class Searching:
         return Found(good, _reason(asked, len(hits), len(good)), plan.exact)
 
     async def _hits(self, call: Call, plan: Plan, query: Query) -> list[Hit]:
-        async with self.shared.database.read(call.seconds_left(30)) as conn:
+        async with self.supplies.database.read(call.seconds_left(30)) as conn:
             return await search.search(conn, plan, query)
 
     def _planned(
@@ -114,11 +112,11 @@ def _good_enough(hits: list[Hit], request: pb.SearchRequest) -> list[Hit]:
     return [hit for hit in hits if hit.score >= request.min_score]
 
 
-def _reason(asked: Asked, found: int, good: int) -> Reason:
+def _reason(asked: Asked, found: int, good: int) -> pb.IncompleteReason.ValueType:
     if good == asked.limit:
-        return Reason.INCOMPLETE_REASON_UNSPECIFIED
+        return pb.INCOMPLETE_REASON_UNSPECIFIED
     if good < found:
-        return Reason.INCOMPLETE_REASON_MIN_SCORE
+        return pb.INCOMPLETE_REASON_MIN_SCORE
     if asked.filter is not None:
-        return Reason.INCOMPLETE_REASON_FILTER_EXHAUSTED
-    return Reason.INCOMPLETE_REASON_COLLECTION_EXHAUSTED
+        return pb.INCOMPLETE_REASON_FILTER_EXHAUSTED
+    return pb.INCOMPLETE_REASON_COLLECTION_EXHAUSTED

@@ -1,4 +1,4 @@
-"""Collections in SQL. Every statement that names one keeps to the ids that the caller is granted."""
+"""Collections in SQL. Statements that name one keep to the ids that the caller is granted."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -60,11 +60,11 @@ class Space:
     ready_fields: tuple[FilterField, ...]
 
 
-# The collection's row must hold still until the statement that writes into it commits.
 CREATE: LiteralString = recorded(
     """
     with target as (
-        select 'collections/' || $4::text as resource, $3::uuid as resource_uid, 1::bigint as revision
+        select 'collections/' || $4::text as resource, $3::uuid as resource_uid,
+               1::bigint as revision
     ),
 """,
     """

@@ -26,6 +26,9 @@ class Kind(Enum):
     DYNAMIC = "a value in the document"  # jsonb, an object of anything
 
 
+# A b-tree takes no entry over 2,704 bytes; a longer string would fail the whole write.
+LONGEST_DECLARED_STRING = 2_048
+
 ORDERED = frozenset({Kind.STRING, Kind.NUMBER, Kind.TIMESTAMP})
 
 
@@ -115,11 +118,12 @@ def stored_value(kind: Kind, value: object) -> str | float | bool | list[str] | 
     """What the vector row's `fields` keeps of a metadata value; None: leave the key out.
 
     A value that is not of the declared kind has no place in `fields`: its index casts every row.
+    Nor has a string over 2,048 bytes of UTF-8.
     Timestamps become seconds since 1970, exact to the microsecond from 1697 to 2242.
     """
     match kind, value:
         case Kind.STRING, str():
-            return value
+            return value if len(value.encode()) <= LONGEST_DECLARED_STRING else None
         case Kind.BOOL, bool():
             return value
         case Kind.NUMBER, int() | float() if not isinstance(value, bool):
@@ -167,10 +171,11 @@ def column_operand(column: Column, value: Scalar, position: int) -> object:
 
 def declared_operand(kind: Kind, value: Scalar, position: int) -> object:
     """The value as a declared field of this kind is compared with; Fault where it does not fit."""
-    stored = stored_value(Kind.STRING if kind is Kind.STRING_LIST else kind, value)
+    stored = stored_value(kind, [value] if kind is Kind.STRING_LIST else value)
     if stored is None:
-        raise Fault(f"{kind.value} is expected", position)
-    return stored
+        limit = f" of at most {LONGEST_DECLARED_STRING} bytes" if kind is Kind.STRING else ""
+        raise Fault(f"{kind.value}{limit} is expected", position)
+    return stored[0] if isinstance(stored, list) else stored
 
 
 def _converted(column: Column, value: Scalar) -> object:

@@ -33,12 +33,20 @@ class SpaceState:
     ready_fields: tuple[FilterField, ...]
 
 
-TRY_LOCK: LiteralString = "select pg_try_advisory_lock(hashtextextended('knowledge.spaces', 0))"
+# Taken again and again by its holder it would count up: so it is asked first whether it holds.
+HOLD_LOCK: LiteralString = """
+    select case when exists (
+                     select from pg_locks
+                      where pid = pg_backend_pid() and locktype = 'advisory'
+                        and classid = 1802401644 and objid = 1)
+                then true
+                else pg_try_advisory_lock(1802401644, 1) end
+"""
 
 
-async def try_lock(conn: Connection) -> bool:
+async def hold_lock(conn: Connection) -> bool:
     """Of all replicas one cares; True for it, as long as the connection lives."""
-    return bool(await conn.fetchval(TRY_LOCK))
+    return bool(await conn.fetchval(HOLD_LOCK))
 
 
 STATES: LiteralString = """
@@ -59,7 +67,14 @@ async def states(conn: Connection) -> list[SpaceState]:
     rows = await conn.fetch(STATES)
     return [
         SpaceState(
-            *list(row.values())[:8],
+            row["space_uid"],
+            row["collection_uid"],
+            row["collection_id"],
+            row["dimension"],
+            row["distance"],
+            row["state"],
+            row["rows"],
+            row["hnsw_valid"],
             filter_fields(row["filter_fields"]),
             filter_fields(row["ready_fields"]),
         )

@@ -28,7 +28,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class Supplies:
     """The parts of the server that services use. `wake_text_workers` says that text waits."""
 
     database: Database

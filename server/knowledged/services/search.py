@@ -1,4 +1,4 @@
-"""VectorService: chunks, embeddings and search."""
+"""The search of VectorService, and what embeds and cuts without storing."""
 
 from knowledge.v1 import vector_service_pb2 as pb
 from knowledge.v1.chunk_pb2 import Chunk as ChunkMessage
@@ -8,25 +8,24 @@ from knowledged.checks import Checks
 from knowledged.errors import TooLarge
 from knowledged.names import collection_of
 from knowledged.services import pack
-from knowledged.services.chunks import Chunks
 from knowledged.services.drafts import MIME_TYPES, chunking_policy
 from knowledged.services.given_chunks import LONGEST_CHUNK
 from knowledged.services.searching import Searching
-from knowledged.services.shared import Shared
+from knowledged.services.supplies import Supplies
 
 COLLECTION_SHAPE = '"collections/{collection}"'
 
 
-class Vector(Chunks):
-    """All RPCs of knowledge.v1.VectorService."""
+class Search:
+    """Search, EmbedTexts and PreviewChunks."""
 
-    def __init__(self, shared: Shared) -> None:
-        super().__init__(shared)
-        self._searching = Searching(shared)
+    def __init__(self, supplies: Supplies) -> None:
+        self._supplies = supplies
+        self._searching = Searching(supplies)
 
     async def EmbedTexts(self, request: pb.EmbedTextsRequest, call: Call) -> pb.EmbedTextsResponse:
-        checks, embedder = Checks(), self._shared.embedder
-        checks.count("texts", len(request.texts), self._shared.limits.max_embed_texts, least=1)
+        checks, embedder = Checks(), self._supplies.embedder
+        checks.count("texts", len(request.texts), self._supplies.limits.max_embed_texts, least=1)
         for place, text in enumerate(request.texts):
             checks.text(f"texts[{place}]", text, LONGEST_CHUNK, required=True)
         checks.choice("task", request.task, pb.EmbeddingTask.values())
@@ -43,8 +42,8 @@ class Vector(Chunks):
     async def PreviewChunks(
         self, request: pb.PreviewChunksRequest, call: Call
     ) -> pb.PreviewChunksResponse:
-        checks, text = Checks(), self._shared.text
-        longest = self._shared.limits.max_content_characters
+        checks, text = Checks(), self._supplies.text
+        longest = self._supplies.limits.max_content_characters
         checks.text("content", request.content, longest, required=True)
         mime_type = request.mime_type or MIME_TYPES[0]
         if mime_type not in MIME_TYPES:
@@ -73,7 +72,7 @@ class Vector(Chunks):
         )
         asked = self._searching.asked(checks, request, collection_id)
         checks.done()
-        space = await self._shared.directory.resolve(call, collection_id)
+        space = await self._supplies.directory.resolve(call, collection_id)
         vector = await self._searching.vector(checks, request, space)
         found = await self._searching.found(call, request, asked, space, vector)
         answer = pb.SearchResponse(
@@ -88,7 +87,7 @@ class Vector(Chunks):
             incomplete_reason=found.reason,
             exact=found.exact,
         )
-        return _fitting(answer, self._shared.limits.max_message_bytes)
+        return _fitting(answer, self._supplies.limits.max_message_bytes)
 
 
 def _fitting(answer: pb.SearchResponse, most_bytes: int) -> pb.SearchResponse:
