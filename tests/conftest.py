@@ -1,78 +1,26 @@
-"""Fixtures for all tests: one PostgreSQL for the session, one database for each test."""
+"""Fixtures for all tests: one PostgreSQL for the session, one database for each test, and a way to
+serve the real server on any of them."""
 
 import asyncio
-import itertools
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
-from knowledged.connection import Connection, connect
+from cluster import Cluster, DatabaseUrls, open_database
+from knowledged.app import Running
 from knowledged.database import Database
-from knowledged.embedded import EmbeddedPostgres, embedded_postgres
+from knowledged.embedded import embedded_postgres
+from knowledged.embedding import bundled
+from knowledged.embedding.chunker import Chunker
+from knowledged.embedding.local import LocalEmbedder
+from knowledged.embedding.tokenizer import TextTokenizer
 from knowledged.migrate import migrate
-
-
-@dataclass(frozen=True, slots=True)
-class DatabaseUrls:
-    """A database of a test, as its owner and as the serving role."""
-
-    owner_dsn: str
-    server_dsn: str
-    superuser_dsn: str
-
-
-class Cluster:
-    """The PostgreSQL of this test process (each xdist worker has its own: it starts in 0.8 s).
-
-    It has an event loop of its own, so that it outlives the loops of the tests.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, server: EmbeddedPostgres) -> None:
-        self._loop = loop
-        self._server = server
-        self._numbers = itertools.count(1)
-        self._admin: Connection = self.run(connect(server.superuser_dsn, database="postgres"))
-
-    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return self._loop.run_until_complete(work)
-
-    def create(self, template: str) -> str:
-        """A copy of a database that nobody is connected to: about 50 ms."""
-        name = f"test_{next(self._numbers)}"
-        self._format(
-            """
-            select format(
-                'create database %I template %I owner knowledge_owner', $1::text, $2::text
-            )
-            """,
-            name,
-            template,
-        )
-        return name
-
-    def drop(self, name: str) -> None:
-        self._format("select format('drop database %I with (force)', $1::text)", name)
-
-    def urls(self, name: str) -> DatabaseUrls:
-        def within(dsn: str) -> str:
-            return urlsplit(dsn)._replace(path=f"/{name}").geturl()
-
-        server = self._server
-        return DatabaseUrls(
-            within(server.owner_dsn), within(server.server_dsn), within(server.superuser_dsn)
-        )
-
-    def close(self) -> None:
-        self.run(self._admin.close())
-
-    def _format(self, query: str, *names: str) -> None:
-        self.run(self._admin.execute(self.run(self._admin.fetchval(query, *names))))
+from served import Model, Serve, serve_on
 
 
 @pytest.fixture(scope="session")
@@ -132,7 +80,26 @@ async def bare_database(bare_urls: DatabaseUrls) -> AsyncIterator[Database]:
     await opened.close()
 
 
-async def open_database(dsn: str) -> Database:
-    return await Database.connect(
-        dsn, min_size=1, max_size=3, command_timeout_seconds=10, acquire_timeout_seconds=5
-    )
+@pytest.fixture(scope="session")
+def model() -> Iterator[Model]:
+    """One for the session: it has a thread of its own and is bound to no event loop."""
+    files = bundled.locate()
+    tokenizer = TextTokenizer(files.tokenizer)
+    embedder = LocalEmbedder(files, tokenizer, threads=2)
+    yield Model(embedder, Chunker(tokenizer))
+    asyncio.run(embedder.close())
+
+
+@pytest.fixture(scope="session")
+def serve(model: Model) -> Serve:
+    """`async with serve(urls, **settings) as running`: the real server on 127.0.0.1:running.port.
+
+    `parts` replaces what the server is made of, by the names of app.Parts.
+    """
+
+    def start(
+        urls: DatabaseUrls, parts: dict[str, Any] | None = None, **given: Any
+    ) -> AbstractAsyncContextManager[Running]:
+        return serve_on(urls, model, parts or {}, **given)
+
+    return start

@@ -1,5 +1,5 @@
 """A collection's filter fields: where they lie in a document's or chunk's metadata, and what the
-vector row keeps of them, under the field's full path."""
+vector row keeps of them, under the field's key."""
 
 from collections.abc import Iterable
 
@@ -18,9 +18,9 @@ DOCUMENT, CHUNK = "metadata", "chunk_metadata"
 MOST_FIELDS = 16
 
 
-def own_paths(fields: Iterable[FilterField], root: str) -> tuple[str, ...]:
-    """The paths that lie in one root: DOCUMENT or CHUNK."""
-    return tuple(field.path for field in fields if field.path.split(".")[0] == root)
+def own_keys(fields: Iterable[FilterField], root: str) -> tuple[str, ...]:
+    """The keys of the fields that lie in one root: DOCUMENT or CHUNK."""
+    return tuple(field.key for field in fields if field.path.split(".")[0] == root)
 
 
 def stored_fields(
@@ -32,7 +32,7 @@ def stored_fields(
         value = _value(field, root, metadata)
         stored = None if value is None else stored_value(KINDS[field.kind], value)
         if stored is not None:
-            found[field.path] = stored
+            found[field.key] = stored
     return found
 
 
@@ -50,7 +50,7 @@ def type_faults(
 
 def declared(fields: Iterable[FilterField]) -> dict[str, Declared]:
     """What the filter compiler may look up on the vector row."""
-    return {field.path: Declared(KINDS[field.kind], field.path) for field in fields}
+    return {field.path: Declared(KINDS[field.kind], field.key) for field in fields}
 
 
 def only_declared(fields: Iterable[FilterField]) -> Fields:

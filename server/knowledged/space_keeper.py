@@ -61,7 +61,8 @@ class SpaceKeeper:
             return
         if set(space.filter_fields) != set(space.ready_fields):
             await self._make_ready(conn, space)
-        await self._index_new_fields(conn, space)
+        kinds = {field.key: KINDS[field.kind] for field in space.filter_fields}
+        await spaces.index_fields(conn, space.space_uid, kinds)
         if space.rows >= INDEX_FROM_ROWS and not (space.state == INDEXED and space.hnsw_valid):
             await self._build(conn, space)
 
@@ -73,10 +74,6 @@ class SpaceKeeper:
         await spaces.set_state(conn, space.space_uid, INDEXED)
         self._directory.forget(space.collection_id)
         log.info("index_build_done")
-
-    async def _index_new_fields(self, conn: Connection, space: SpaceState) -> None:
-        for field in space.filter_fields:
-            await spaces.index_field(conn, space.space_uid, field.path, KINDS[field.kind])
 
     async def _make_ready(self, conn: Connection, space: SpaceState) -> None:
         """Until it is done searches filter on the fields that were ready before and still are."""

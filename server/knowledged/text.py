@@ -31,7 +31,7 @@ class Text:
     mime_type: str
     known: dict[str, KnownChunk]
     fields: dict[str, object]
-    own_paths: tuple[str, ...]
+    own_keys: tuple[str, ...]
 
 
 def chunk_id_of(text: str) -> str:
@@ -106,7 +106,7 @@ def _assembled(
         ),
         tuple((uids[i], vectors[i]) for i in new if i in vectors),
         text.fields,
-        own_paths=text.own_paths,
+        own_keys=text.own_keys,
     )
 
 

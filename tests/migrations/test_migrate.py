@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from conftest import DatabaseUrls
 
+from cluster import DatabaseUrls
 from knowledged.connection import Connection, connect
 from knowledged.migrate import (
     MigrationError,

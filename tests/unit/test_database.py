@@ -9,8 +9,8 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from conftest import DatabaseUrls, open_database
 
+from cluster import DatabaseUrls, open_database
 from knowledged.connection import connect
 from knowledged.database import Database
 from knowledged.embedded import embedded_postgres

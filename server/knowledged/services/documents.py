@@ -10,7 +10,7 @@ from knowledge.v1.document_pb2 import Document as DocumentMessage
 from knowledge.v1.document_pb2 import View
 from knowledged.call import Call
 from knowledged.checks import Checks
-from knowledged.declared_fields import DOCUMENT, own_paths, stored_fields, type_faults
+from knowledged.declared_fields import DOCUMENT, own_keys, stored_fields, type_faults
 from knowledged.errors import Conflict, NotFound, WrongState
 from knowledged.names import collection_of, document_of, new_id
 from knowledged.services import pack
@@ -215,13 +215,13 @@ class Documents:
         """The next revision's pieces; those of an unchanged text stay as they are."""
         declared = space.collection.filter_fields
         fields = stored_fields(declared, DOCUMENT, row.metadata)
-        paths = own_paths(declared, DOCUMENT)
+        keys = own_keys(declared, DOCUMENT)
         same = (old.content, old.mime_type) == (row.content, row.mime_type)
         if row.origin != SERVER or same:
-            return row, NewPieces(fields=fields, cut=False, own_paths=paths)
+            return row, NewPieces(fields=fields, cut=False, own_keys=keys)
         async with self._supplies.database.read(call.seconds_left(30)) as conn:
             known = await pieces.known(conn, old.document_uid)
-        text = Text(row.content, row.mime_type, known, fields, paths)
+        text = Text(row.content, row.mime_type, known, fields, keys)
         cut = await self._supplies.text.pieces(space.collection, text, vectors)
         return _completed(row, cut, known), cut
 

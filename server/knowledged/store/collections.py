@@ -22,6 +22,11 @@ class FilterField:
     path: str
     kind: int
 
+    @property
+    def key(self) -> str:
+        """Under which vector rows keep it. A field whose type changes is another field to them."""
+        return f"{self.path}:{self.kind}"
+
 
 @dataclass(frozen=True, slots=True)
 class Collection:

@@ -42,7 +42,7 @@ class NewPieces:
     vectors: tuple[tuple[UUID, bytes], ...] = ()
     fields: dict[str, object] | None = None
     cut: bool = True
-    own_paths: tuple[str, ...] = ()
+    own_keys: tuple[str, ...] = ()
 
     def parameters(self) -> tuple[object, ...]:
         """Thirteen: arrays of the chunks, of the spans, of the vectors, and the fields."""
@@ -64,8 +64,8 @@ class NewPieces:
         )
 
     def change(self) -> tuple[object, ...]:
-        """Two more for a change: whether the text was cut anew, and what paths `fields` owns."""
-        return self.cut, self.own_paths
+        """Two more for a change: whether the text was cut anew, and what keys `fields` owns."""
+        return self.cut, self.own_keys
 
 
 # Continues a statement that has the CTEs `collection` and `document` (the new state), with the

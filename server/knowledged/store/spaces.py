@@ -4,6 +4,7 @@ Index definitions cannot bind parameters: PostgreSQL's `format` quotes what goes
 text it gives is executed. All of it needs the maintenance role, which owns the tables.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import LiteralString
 from uuid import UUID
@@ -120,16 +121,43 @@ async def build_hnsw(conn: Connection, space: SpaceState) -> None:
 
 FIELD_INDEX: LiteralString = """
     select format(
-        'create index concurrently if not exists %1$I on knowledge.%2$I using %3$s (%4$s)',
-        knowledge.space_relation($1::uuid, '_' || left(md5($2::text), 12)),
+        'create index concurrently %1$I on knowledge.%2$I using %3$s (%4$s)',
+        knowledge.space_relation($1::uuid, '_f' || left(md5($2::text), 12)),
         knowledge.space_relation($1::uuid), $3::text,
         replace($4::text, '{key}', quote_literal($2::text)))
 """
+DROP_INDEX: LiteralString = """
+    select format('drop index concurrently if exists knowledge.%I', $1::text)
+"""
+# Keys without a valid index, and indexes of no key or INVALID: what a crash or a change left.
+UPKEEP: LiteralString = """
+    with wanted as (
+        select key, knowledge.space_relation($1::uuid, '_f' || left(md5(key), 12)) as name
+          from unnest($2::text[]) w (key)
+    ),
+    there as (
+        select c.relname::text as name, i.indisvalid as valid
+          from pg_index i
+          join pg_class c on c.oid = i.indexrelid
+         where i.indrelid = to_regclass('knowledge.' || knowledge.space_relation($1::uuid))
+           and c.relname ^@ knowledge.space_relation($1::uuid, '_f')
+    )
+    select array(select key from wanted
+                  where name not in (select name from there where valid)) as unindexed,
+           array(select name from there
+                  where not valid or name not in (select name from wanted)) as useless
+"""
 
 
-async def index_field(conn: Connection, space_uid: UUID, path: str, kind: Kind) -> None:
-    """Indexes one filter field on the space's rows."""
-    await _run(conn, FIELD_INDEX, space_uid, path, index_method(kind), index_expression(kind))
+async def index_fields(conn: Connection, space_uid: UUID, kinds: Mapping[str, Kind]) -> None:
+    """Indexes the filter fields, by their keys, on the space's rows, and drops other indexes."""
+    row = await conn.fetchrow(UPKEEP, space_uid, list(kinds))
+    assert row is not None  # noqa: S101 - the statement gives one row
+    for name in row["useless"]:
+        await _run(conn, DROP_INDEX, name)
+    for key in row["unindexed"]:
+        method, expression = index_method(kinds[key]), index_expression(kinds[key])
+        await _run(conn, FIELD_INDEX, space_uid, key, method, expression)
 
 
 BACKFILL_PAGE: LiteralString = """

@@ -1,0 +1,212 @@
+"""The contract is tested over a channel. It may also lead to a deployed server without access
+control, `TARGET=host:port pytest tests/rpc`: tests that need more than a channel then skip.
+
+Everything here lives in one event loop, that of the session. Tests share a database and make
+collections of their own; never list everything and expect to be alone.
+"""
+
+import os
+import secrets
+import uuid
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+import pytest_asyncio
+import yaml
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
+from cluster import Cluster, DatabaseUrls
+from knowledge.v1.audit_service_pb2_grpc import AuditServiceStub
+from knowledge.v1.collection_pb2 import Collection
+from knowledge.v1.config_service_pb2_grpc import ConfigServiceStub
+from knowledge.v1.knowledge_service_pb2 import CreateCollectionRequest
+from knowledge.v1.knowledge_service_pb2_grpc import KnowledgeServiceStub
+from knowledge.v1.vector_service_pb2_grpc import VectorServiceStub
+from knowledged.access import token_hash
+from knowledged.app import Running
+from served import Serve
+
+Start = Callable[[], AbstractAsyncContextManager[Running]]
+
+TARGET = os.environ.get("TARGET")
+HERE = Path(__file__).parent
+
+in_session_loop = pytest.mark.asyncio(loop_scope="session")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A server answers in the event loop it was started in: tests run in it, too."""
+    for item in items:
+        if HERE in item.path.parents and pytest_asyncio.is_async_test(item):
+            item.add_marker(in_session_loop, append=False)
+
+
+@pytest.fixture(scope="session")
+def rpc_server(request: pytest.FixtureRequest) -> Iterator[Start | None]:
+    """Starts a server on the database that the tests share; None when TARGET is tested instead."""
+    if TARGET:
+        yield None
+        return
+    postgres: Cluster = request.getfixturevalue("postgres")
+    serve: Serve = request.getfixturevalue("serve")
+    name = postgres.create(request.getfixturevalue("migrated_template"))
+    yield lambda: serve(postgres.urls(name))
+    postgres.drop(name)
+
+
+@pytest.fixture(scope="session")
+def second_database(postgres: Cluster, migrated_template: str) -> Iterator[DatabaseUrls]:
+    """The database behind the secured server."""
+    name = postgres.create(migrated_template)
+    yield postgres.urls(name)
+    postgres.drop(name)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def channel(rpc_server: Start | None) -> AsyncIterator[grpc.aio.Channel]:
+    """To the server under test: TARGET, or one that is started here."""
+    async with AsyncExitStack() as stack:
+        target = TARGET or await _started(stack, rpc_server)
+        yield await stack.enter_async_context(grpc.aio.insecure_channel(target))
+
+
+async def _started(stack: AsyncExitStack, start: Start | None) -> str:
+    assert start is not None
+    running = await stack.enter_async_context(start())
+    return f"127.0.0.1:{running.port}"
+
+
+@pytest.fixture(scope="session")
+def knowledge(channel: grpc.aio.Channel) -> Any:
+    return KnowledgeServiceStub(channel)
+
+
+@pytest.fixture(scope="session")
+def vectors(channel: grpc.aio.Channel) -> Any:
+    return VectorServiceStub(channel)
+
+
+@pytest.fixture(scope="session")
+def audit_log(channel: grpc.aio.Channel) -> Any:
+    return AuditServiceStub(channel)
+
+
+@pytest.fixture(scope="session")
+def config(channel: grpc.aio.Channel) -> Any:
+    return ConfigServiceStub(channel)
+
+
+@pytest.fixture(scope="session")
+def health(channel: grpc.aio.Channel) -> Any:
+    return HealthStub(channel)
+
+
+MakeCollection = Callable[..., Coroutine[Any, Any, Collection]]
+
+
+@pytest.fixture
+def make_collection(knowledge: Any) -> MakeCollection:
+    """`await make_collection(dimension=3, ...)`: a fresh collection with these fields."""
+
+    async def make(**fields: Any) -> Collection:
+        request = CreateCollectionRequest(
+            collection=Collection(**fields), collection_id=f"test-{uuid.uuid4().hex}"
+        )
+        return (await knowledge.CreateCollection(request)).collection
+
+    return make
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def collection(make_collection: MakeCollection) -> Collection:
+    """A fresh collection with all defaults; its name is `collection.name`."""
+    return await make_collection()
+
+
+@pytest.fixture(scope="session")
+def only_here() -> None:
+    """Skips a test that needs more than a channel when a deployed server is the TARGET."""
+    if TARGET:
+        pytest.skip("needs its own server or database, and TARGET is another's")
+
+
+OWN = "own"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Someone with a token; pass `metadata=subject.metadata` with a call."""
+
+    name: str
+    token: str
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {self.token}"),)
+
+
+@dataclass(frozen=True, slots=True)
+class SecuredServer:
+    """A server with AUTH=token on a database of its own.
+
+    It knows a subject for each role, granted every collection, and `confined-reader`,
+    `confined-writer`, `confined-auditor` and `confined-admin`, granted the collection `own` alone.
+    """
+
+    channel: grpc.aio.Channel
+    subjects: dict[str, Subject]
+
+    def metadata(self, subject: str) -> tuple[tuple[str, str], ...]:
+        return self.subjects[subject].metadata
+
+
+SUBJECTS: dict[str, tuple[str, str | list[str]]] = {
+    **{role: (role, "*") for role in ("reader", "writer", "auditor", "operator", "admin")},
+    **{f"confined-{role}": (role, [OWN]) for role in ("reader", "writer", "auditor", "admin")},
+}
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def secured_server(
+    only_here: None,
+    second_database: DatabaseUrls,
+    serve: Serve,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[SecuredServer]:
+    subjects, entries = _subjects()
+    file = tmp_path_factory.mktemp("access") / "access.yaml"
+    file.write_text(yaml.safe_dump({"subjects": entries}))
+    file.chmod(0o600)
+    async with (
+        serve(second_database, auth="token", access_file=file) as running,
+        grpc.aio.insecure_channel(f"127.0.0.1:{running.port}") as opened,
+    ):
+        yield SecuredServer(opened, subjects)
+
+
+def _subjects() -> tuple[dict[str, Subject], list[dict[str, Any]]]:
+    tokens = {name: _token() for name in SUBJECTS}
+    subjects = {name: Subject(name, token) for name, (token, _) in tokens.items()}
+    entries: list[dict[str, Any]] = [
+        {
+            "subject": name,
+            "roles": [role],
+            "collections": collections,
+            "tokens": [tokens[name][1]],
+        }
+        for name, (role, collections) in SUBJECTS.items()
+    ]
+    return subjects, entries
+
+
+def _token() -> tuple[str, dict[str, str]]:
+    """A token and its entry of the access file."""
+    token_id, salt = secrets.token_hex(4), secrets.token_bytes(16)
+    token = f"kd_{token_id}_{secrets.token_urlsafe(32)}"
+    return token, {"id": token_id, "salt": salt.hex(), "hash": token_hash(salt, token).hex()}

@@ -1,0 +1,89 @@
+"""The real server with its whole hall, served on a database of a test."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cluster import DatabaseUrls
+from knowledged.access import Access
+from knowledged.app import Parts, Running, serving
+from knowledged.database import Database
+from knowledged.embedding.chunker import Chunker
+from knowledged.embedding.local import LocalEmbedder
+from knowledged.metrics import Metrics
+from knowledged.secret import RootSecret
+from knowledged.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The bundled embedding model, loaded; the slow part of a server's start."""
+
+    embedder: LocalEmbedder
+    chunker: Chunker
+
+
+Serve = Callable[..., AbstractAsyncContextManager[Running]]
+
+
+def serve_on(
+    urls: DatabaseUrls, model: Model, parts: dict[str, Any], **given: Any
+) -> AbstractAsyncContextManager[Running]:
+    """Settings differ from the defaults by `given`, what the server is made of by `parts`."""
+    settings = Settings(**({"port": 0, "metrics_port": 0, "pool_min_size": 1} | given))
+    return _in_own_task(_server(urls, settings, model, parts))
+
+
+@asynccontextmanager
+async def _server(
+    urls: DatabaseUrls, settings: Settings, model: Model, parts: dict[str, Any]
+) -> AsyncGenerator[Running]:
+    database = await Database.connect(
+        urls.server_dsn,
+        min_size=settings.pool_min_size,
+        max_size=settings.pool_max_size,
+        command_timeout_seconds=settings.command_timeout_seconds,
+        acquire_timeout_seconds=settings.acquire_timeout_seconds,
+    )
+    whole = Parts(
+        settings=settings,
+        database=database,
+        maintenance_dsn=urls.owner_dsn,
+        embedder=model.embedder,
+        chunker=model.chunker,
+        secret=RootSecret(b"a root secret for tests, 32 byte"),
+        access=Access(settings.access_file) if settings.access_file else None,
+        metrics=Metrics(),
+    )
+    try:
+        async with serving(replace(whole, **parts)) as running:
+            yield running
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def _in_own_task(server: AbstractAsyncContextManager[Running]) -> AsyncGenerator[Running]:
+    """A fixture is set up in one task and torn down in another; a server needs one for its life."""
+    started: asyncio.Future[Running] = asyncio.get_running_loop().create_future()
+    stopped = asyncio.Event()
+
+    async def live() -> None:
+        async with server as running:
+            started.set_result(running)
+            await stopped.wait()
+
+    life = asyncio.create_task(live())
+    try:
+        await asyncio.wait([life, started], return_when=asyncio.FIRST_COMPLETED)
+        yield started.result() if started.done() else await _never_started(life)
+    finally:
+        stopped.set()
+        await life
+
+
+async def _never_started(life: asyncio.Task[None]) -> Running:
+    await life
+    raise AssertionError("the server ended at once")
