@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import grpc.aio
@@ -41,6 +42,7 @@ from knowledged.interceptors.shed import Shed
 from knowledged.interceptors.telemetry import Telemetry
 from knowledged.metrics import Metrics
 from knowledged.page_token import PageTokens
+from knowledged.pgvector_release import indexes_are_sound
 from knowledged.reflection import V1_NAME, add_reflection
 from knowledged.secret import RootSecret
 from knowledged.services.audit import Audit
@@ -53,7 +55,7 @@ from knowledged.services.health import Health
 from knowledged.services.listing import Lists, PageSizes
 from knowledged.services.search import Search
 from knowledged.services.supplies import Limits, Supplies
-from knowledged.settings import Settings
+from knowledged.settings import Settings, SettingsError
 from knowledged.space_keeper import SpaceKeeper
 from knowledged.text import TextPipeline
 from knowledged.text_worker import TextWorkers
@@ -198,7 +200,7 @@ async def serving(parts: Parts) -> AsyncGenerator[Running]:
     """Serves until the block ends, then stops gently: NOT_SERVING, a wait, the grace for calls."""
     s = parts.settings
     workers = TextWorkers(parts.database, parts.embedder)
-    supplies = _supplies(parts, workers)
+    supplies = _supplies(parts, workers, await indexes_are_sound(parts.database))
     health = Health(service.full_name for service in service_descriptors())
     server = build_server(parts, supplies, health)
     port = _listen(server, s)
@@ -227,7 +229,7 @@ def _beside(parts: Parts, supplies: Supplies, workers: TextWorkers, health: Heal
     return [*running, parts.access.follow()] if parts.access else running
 
 
-def _supplies(parts: Parts, workers: TextWorkers) -> Supplies:
+def _supplies(parts: Parts, workers: TextWorkers, uses_indexes: bool) -> Supplies:
     s, embedder = parts.settings, parts.embedder
     limits = Limits(
         max_message_bytes=s.max_message_bytes,
@@ -240,7 +242,7 @@ def _supplies(parts: Parts, workers: TextWorkers) -> Supplies:
     )
     return Supplies(
         database=parts.database,
-        directory=Directory(parts.database),
+        directory=Directory(parts.database, uses_indexes=uses_indexes),
         drafts=Drafts(embedder, s.max_content_characters),
         lists=Lists(
             PageTokens(parts.secret.key("page-token")),
@@ -256,12 +258,24 @@ def _supplies(parts: Parts, workers: TextWorkers) -> Supplies:
 
 def _listen(server: grpc.aio.Server, settings: Settings) -> int:
     address = f"{settings.host}:{settings.port}"
-    if settings.tls_cert_file is None or settings.tls_key_file is None:
-        return server.add_insecure_port(address)
-    client_ca = settings.tls_client_ca_file.read_bytes() if settings.tls_client_ca_file else None
-    credentials = grpc.ssl_server_credentials(
-        [(settings.tls_key_file.read_bytes(), settings.tls_cert_file.read_bytes())],
-        root_certificates=client_ca,
+    certificate, key = settings.tls_cert_file, settings.tls_key_file
+    try:
+        if certificate is None or key is None:
+            return server.add_insecure_port(address)
+        credentials = _credentials(certificate, key, settings.tls_client_ca_file)
+        return server.add_secure_port(address, credentials)
+    except OSError as error:
+        raise SettingsError(f"a KNOWLEDGED_TLS file: {error.strerror}") from error
+    except RuntimeError as error:
+        raise SettingsError(
+            f"cannot listen at {address}: the port is in use, the address is not this machine's,"
+            " or the TLS certificate and key do not fit (KNOWLEDGED_HOST, KNOWLEDGED_PORT)"
+        ) from error
+
+
+def _credentials(certificate: Path, key: Path, client_ca: Path | None) -> grpc.ServerCredentials:
+    return grpc.ssl_server_credentials(
+        [(key.read_bytes(), certificate.read_bytes())],
+        root_certificates=client_ca.read_bytes() if client_ca else None,
         require_client_auth=client_ca is not None,
     )
-    return server.add_secure_port(address, credentials)

@@ -6,6 +6,7 @@ Statements check again that what it said still holds, so an old answer costs a r
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from knowledged.call import Call
 from knowledged.database import Database
@@ -19,9 +20,13 @@ _ATTEMPTS = 64
 
 
 class Directory:
-    """Resolves collection ids for callers who are granted them."""
+    """Resolves collection ids for callers who are granted them.
 
-    def __init__(self, database: Database) -> None:
+    Without `uses_indexes` it says of every vector space that it has none.
+    """
+
+    def __init__(self, database: Database, *, uses_indexes: bool = True) -> None:
+        self.uses_indexes = uses_indexes
         self._database = database
         self._known: OrderedDict[str, tuple[float, Space]] = OrderedDict()
 
@@ -52,6 +57,7 @@ class Directory:
             space = await collections.space(conn, collection_id)
         if space is None:
             raise NotFound("collection: not found")
+        space = replace(space, indexed=space.indexed and self.uses_indexes)
         self._keep(collection_id, space)
         return space
 

@@ -82,11 +82,16 @@ def open_home(data_dir: Path, account: Account) -> Path:
     Under a private home (`/root` is 0700) no other account can reach it. Then `data_dir/postgres`
     is a link to a new folder under `/var/lib/knowledged`, which stays as the data would.
     """
-    data_dir = data_dir.absolute()
-    data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
-    home = data_dir / "postgres"
-    if not home.is_symlink() and not home.exists():
-        _make_home(home, account)
+    home = data_dir.absolute() / "postgres"
+    try:
+        home.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+        if not home.is_symlink() and not home.exists():
+            _make_home(home, account)
+    except OSError as error:
+        raise EmbeddedError(
+            f"{home} cannot be made: {error.strerror}: "
+            "set KNOWLEDGED_DATA_DIR to a folder that you may write to"
+        ) from error
     home = home.resolve()
     if not (home.is_dir() and account.reaches(home, 1)):
         raise EmbeddedError(

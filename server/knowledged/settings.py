@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     auth: Literal["none", "token"] = "none"
     access_file: Path | None = None
     secret_key_file: Path | None = None
+    # For commands that call a server: the caller's token.
+    token_file: Path | None = None
 
     # The database: without a URL, an embedded one below data_dir.
     data_dir: _Folder = Path(".data")

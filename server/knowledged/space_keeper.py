@@ -63,7 +63,8 @@ class SpaceKeeper:
             await self._make_ready(conn, space)
         kinds = {field.key: KINDS[field.kind] for field in space.filter_fields}
         await spaces.index_fields(conn, space.space_uid, kinds)
-        if space.rows >= INDEX_FROM_ROWS and not (space.state == INDEXED and space.hnsw_valid):
+        large = space.rows >= INDEX_FROM_ROWS and self._directory.uses_indexes
+        if large and not (space.state == INDEXED and space.hnsw_valid):
             await self._build(conn, space)
 
     async def _build(self, conn: Connection, space: SpaceState) -> None:

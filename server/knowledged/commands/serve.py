@@ -5,16 +5,18 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
 import structlog
 import uvloop
 
 from knowledged import logs, migrate
 from knowledged.access import Access
+from knowledged.access_file import AccessFileError
 from knowledged.app import Parts, Running, serving
 from knowledged.database import Database
 from knowledged.embedding import bundled
@@ -65,9 +67,10 @@ async def server(settings: Settings) -> AsyncGenerator[tuple[Running, Urls]]:
         urls = await stack.enter_async_context(_database_urls(settings))
         parts = await _parts(stack, settings, urls)
         if settings.metrics_port:
-            exposed = serve_metrics(
-                settings.metrics_host, settings.metrics_port, parts.metrics.registry
-            )
+            with _blamed_on("KNOWLEDGED_METRICS_HOST and KNOWLEDGED_METRICS_PORT"):
+                exposed = serve_metrics(
+                    settings.metrics_host, settings.metrics_port, parts.metrics.registry
+                )
             stack.push_async_callback(asyncio.to_thread, exposed.stop)
         yield await stack.enter_async_context(serving(parts)), urls
 
@@ -89,13 +92,8 @@ async def _database_urls(settings: Settings) -> AsyncGenerator[Urls]:
 
 
 async def _parts(stack: AsyncExitStack, settings: Settings, urls: Urls) -> Parts:
-    database = await Database.connect(
-        urls.server,
-        min_size=settings.pool_min_size,
-        max_size=settings.pool_max_size,
-        command_timeout_seconds=settings.command_timeout_seconds,
-        acquire_timeout_seconds=settings.acquire_timeout_seconds,
-    )
+    secret, access = _secret(settings), _access(settings)
+    database = await _database(settings, urls)
     stack.push_async_callback(database.close)
     # Imported late: without the extra `local` they are missing, and `bundled` says what to install.
     files = bundled.locate()
@@ -117,10 +115,30 @@ async def _parts(stack: AsyncExitStack, settings: Settings, urls: Urls) -> Parts
         maintenance_dsn=urls.maintenance,
         embedder=embedder,
         chunker=Chunker(tokenizer),
-        secret=_secret(settings),
-        access=Access(settings.access_file) if settings.access_file else None,
+        secret=secret,
+        access=access,
         metrics=Metrics(),
     )
+
+
+async def _database(settings: Settings, urls: Urls) -> Database:
+    with _blamed_on("the embedded PostgreSQL" if settings.embedded else "KNOWLEDGED_DATABASE_URL"):
+        return await Database.connect(
+            urls.server,
+            min_size=settings.pool_min_size,
+            max_size=settings.pool_max_size,
+            command_timeout_seconds=settings.command_timeout_seconds,
+            acquire_timeout_seconds=settings.acquire_timeout_seconds,
+        )
+
+
+def _access(settings: Settings) -> Access | None:
+    if settings.access_file is None:
+        return None
+    try:
+        return Access(settings.access_file)
+    except AccessFileError as error:
+        raise SettingsError(f"KNOWLEDGED_ACCESS_FILE: {error}") from error
 
 
 def _secret(settings: Settings) -> RootSecret:
@@ -134,11 +152,35 @@ def _secret(settings: Settings) -> RootSecret:
     return RootSecret.read_or_make(settings.data_dir / "secret.key")
 
 
+@contextmanager
+def _blamed_on(setting: str) -> Generator[None]:
+    """What the machine or the database refuses is told in one line that says where to mend it."""
+    try:
+        yield
+    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise SettingsError(f"{setting}: {_in_words(error)}") from error
+
+
+def _in_words(error: Exception) -> str:
+    """Never the text of a ValueError: a URL that cannot be parsed may hold a password."""
+    match error:
+        case TimeoutError():
+            return "no answer in time"
+        case OSError():
+            return error.strerror or type(error).__name__
+        case asyncpg.PostgresError():
+            return str(error)
+        case ValueError():
+            return "is no URL of the form postgresql://user:password@host:port/database"
+        case _:
+            return type(error).__name__
+
+
 def _greeting(settings: Settings, running: Running, urls: Urls) -> str:
     address = f"{settings.host}:{running.port}"
     who = "anybody on this machine" if settings.auth == "none" else "holders of a token"
     buf = Path(sys.executable).with_name("buf")
-    call = f"{buf if buf.exists() else 'buf'} curl --http2-prior-knowledge"
+    call = f"{buf if buf.exists() else 'buf'} curl --protocol grpc"
     return (
         f"knowledged serves {who} at {address}; its data lies in {urls.data}\n"
         f"  {call} http://{address}/knowledge.v1.ConfigService/GetServerInfo\n"

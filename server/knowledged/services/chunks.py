@@ -13,8 +13,9 @@ from knowledged.services.given_chunks import GivenChunks
 from knowledged.services.listing import by_attribute, parsed_filter
 from knowledged.services.recording import Change, mutation, request_key
 from knowledged.services.supplies import Supplies, granted
-from knowledged.store import chunks, documents
-from knowledged.store.chunks import BY_ORDINAL, FIELDS, GivenChunk, Owner
+from knowledged.store import chunk_changes, chunks, documents
+from knowledged.store.chunk_changes import Deleted, GivenChunk, Owner
+from knowledged.store.chunks import BY_ORDINAL, FIELDS
 from knowledged.store.collections import Space
 from knowledged.store.filter_sql import compile as compile_filter
 from knowledged.store.requests import Mutation, RequestKey
@@ -95,7 +96,7 @@ class Chunks:
         collection, names = space.collection, document_of(request.parent)
         assert names is not None  # noqa: S101 - the caller has checked it
         async with self._supplies.database.transaction(call.seconds_left(30)) as conn:
-            owner = await chunks.lock_document(
+            owner = await chunk_changes.lock_document(
                 conn, collection.collection_uid, names[1], collection.revision
             )
             if owner is None:
@@ -105,7 +106,7 @@ class Chunks:
             given = GivenChunks(self._supplies.text, collection)
             rows = given.of_document(rows, owner.metadata)
             at = made.event.occurred_at
-            written = await chunks.upsert(conn, made, owner.document_uid, at, rows)
+            written = await chunk_changes.upsert(conn, made, owner.document_uid, at, rows)
         return self._settled(call, made, rows) if written else False
 
     def _settled(self, call: Call, made: Mutation, rows: list[GivenChunk]) -> bool:
@@ -133,14 +134,14 @@ class Chunks:
         change = Change("chunks.delete", collection_uid, (f"{document_name}/chunks/{chunk_id}",))
         made = mutation(call, key, change)
         async with self._supplies.database.write(call.seconds_left(30)) as conn:
-            end = await chunks.delete(conn, made, collection_uid, document_id, chunk_id)
+            end = await chunk_changes.delete(conn, made, collection_uid, document_id, chunk_id)
         if end.done:
             call.receipt = made.receipt
         elif not await self._supplies.answered(call, key):
             raise _why_not(end)
 
 
-def _why_not(end: chunks.Deleted) -> Exception:
+def _why_not(end: Deleted) -> Exception:
     if end.origin is not None and end.origin != CALLER and end.there:
         return _not_the_callers()
     return NotFound("chunk: not found")
@@ -166,7 +167,9 @@ async def _check(conn: Connection, owner: Owner, request: pb.UpsertChunksRequest
         raise _not_the_callers()
     if request.mode not in (pb.WRITE_MODE_INSERT_ONLY, pb.WRITE_MODE_UPDATE_ONLY):
         return
-    there = await chunks.existing(conn, owner.document_uid, [c.chunk_id for c in request.chunks])
+    there = await chunk_changes.existing(
+        conn, owner.document_uid, [c.chunk_id for c in request.chunks]
+    )
     if request.mode == pb.WRITE_MODE_INSERT_ONLY and there:
         raise AlreadyExists(f"chunks: {len(there)} of their ids are taken")
     missing = len(request.chunks) - len(there)

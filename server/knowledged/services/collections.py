@@ -13,7 +13,7 @@ from knowledged.services.drafts import COLLECTION_PATHS, mask_paths
 from knowledged.services.listing import by_attribute, parsed_filter
 from knowledged.services.recording import Change, mutation, request_key
 from knowledged.services.supplies import Supplies, granted
-from knowledged.store import collections
+from knowledged.store import collection_changes, collections
 from knowledged.store.collections import FIELDS, ORDERS, Collection
 from knowledged.store.filter_sql import compile as compile_filter
 from knowledged.store.requests import Answered, Mutation, RequestKey
@@ -41,7 +41,7 @@ class Collections:
             return await self._created(call, answered)
         made = mutation(call, key, _change("collections.create", draft))
         async with self._supplies.database.write(call.seconds_left(30)) as conn:
-            first = await collections.create(conn, made, draft, self._digest(draft))
+            first = await collection_changes.create(conn, made, draft, self._digest(draft))
         if not first:
             return await self._created(call, await self._earlier(call, key))
         self._settled(call, made, collection_id)
@@ -91,7 +91,7 @@ class Collections:
             _check_etag(request.etag, old, self._supplies, collection_id)
             made = mutation(call, key, _change("collections.update", old))
             async with self._supplies.database.write(call.seconds_left(30)) as conn:
-                done = await collections.update(conn, made, draft)
+                done = await collection_changes.update(conn, made, draft)
             if done:
                 self._settled(call, made, collection_id)
                 return pb.UpdateCollectionResponse(
@@ -133,12 +133,14 @@ class Collections:
 
     async def _deleted(self, call: Call, made: Mutation, row: Collection, force: bool) -> bool:
         async with self._supplies.database.transaction(call.seconds_left(30)) as conn:
-            if not await collections.lock(conn, row.collection_uid):
+            if not await collection_changes.lock(conn, row.collection_uid):
                 return False
-            if not force and not await collections.is_empty(conn, row.collection_uid):
+            if not force and not await collection_changes.is_empty(conn, row.collection_uid):
                 message = "the collection has documents; set force to delete them, too"
                 raise WrongState(message, reason="COLLECTION_NOT_EMPTY")
-            return await collections.delete(conn, made, row.collection_uid, made.event.occurred_at)
+            return await collection_changes.delete(
+                conn, made, row.collection_uid, made.event.occurred_at
+            )
 
     def _settled(self, call: Call, made: Mutation, collection_id: str) -> None:
         call.receipt = made.receipt

@@ -126,7 +126,7 @@ class Drafts:
         checks.text("collection.title", message.title, 256)
         checks.text("collection.description", message.description, 4096)
         checks.choice("collection.egress", message.egress or 1, EGRESSES)
-        for path in paths:
+        for path in paths & changes.keys():
             row = replace(row, **changes[path])  # pyright: ignore[reportArgumentType]
         return row
 

@@ -11,7 +11,7 @@ from knowledge.v1.vector_pb2 import Vector
 from knowledged.checks import Checks
 from knowledged.declared_fields import CHUNK, DOCUMENT, stored_fields, type_faults
 from knowledged.services.json_struct import to_json
-from knowledged.store.chunks import GivenChunk
+from knowledged.store.chunk_changes import GivenChunk
 from knowledged.store.collections import Collection
 from knowledged.text import TextPipeline
 from knowledged.vectors import VectorRule, bytes_of

@@ -101,7 +101,13 @@ class Searching:
         fields = Fields(SEARCH_COLUMNS, declared(ready))
         condition = compile_filter(asked.filter, fields, FIRST_FILTER_PARAMETER)
         query = Query(
-            collection.active_space_uid, vector, asked.limit, request.include_embedding, condition
+            collection.collection_uid,
+            collection.collection_id,
+            collection.active_space_uid,
+            vector,
+            asked.limit,
+            request.include_embedding,
+            condition,
         )
         return Plan(collection.dimension, collection.distance, ef, joined), query
 

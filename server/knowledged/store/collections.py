@@ -1,18 +1,16 @@
-"""Collections in SQL. Statements that name one keep to the ids that the caller is granted."""
+"""Reading collections. Statements that name one keep to the ids that the caller is granted."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
 
-import asyncpg
 from asyncpg import Record
 
 from knowledged.database import Connection
-from knowledged.errors import AlreadyExists, NotFound
+from knowledged.errors import NotFound
 from knowledged.store.filter_sql import Column, Condition, Fields, Kind
 from knowledged.store.paging import Order, Page
-from knowledged.store.requests import Mutation, recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,78 +61,6 @@ class Space:
     ef: int
     rows: int
     ready_fields: tuple[FilterField, ...]
-
-
-CREATE: LiteralString = recorded(
-    """
-    with target as (
-        select 'collections/' || $4::text as resource, $3::uuid as resource_uid,
-               1::bigint as revision
-    ),
-""",
-    """
-    , space as (
-        insert into knowledge.vector_space
-               (space_uid, collection_uid, model_id, model_digest, dimension, distance,
-                ready_fields, create_time)
-        select $5::uuid, $3::uuid, $10::text, $6::text, $8::int, $9::smallint, $14::jsonb,
-               $16::timestamptz
-          from gate
-    ),
-    collection as (
-        insert into knowledge.collection
-               (collection_uid, collection_id, title, description, dimension, distance,
-                embedding_model, language, chunk_max_tokens, chunk_overlap_tokens, filter_fields,
-                egress, active_space_uid, event_id, create_time, update_time)
-        select $3::uuid, $4::text, $7::text, $17::text, $8::int, $9::smallint, $10::text, $11::text,
-               $12::int, $13::int, $14::jsonb, $15::smallint, $5::uuid,
-               ($1::knowledge.audit_record).event_id, $16::timestamptz, $16::timestamptz
-          from gate
-        returning active_space_uid, dimension
-    )
-    select knowledge.create_space_partition(active_space_uid, dimension)
-      from collection
-""",
-)
-
-
-async def create(
-    conn: Connection, mutation: Mutation, collection: Collection, model_digest: str
-) -> bool:
-    """Stores a new collection with its empty vector space; False if this is a repeat.
-
-    Raises AlreadyExists when the id is taken.
-    """
-    c = collection
-    try:
-        row = await conn.fetchrow(
-            CREATE,
-            *mutation.parameters(),
-            c.collection_uid,
-            c.collection_id,
-            c.active_space_uid,
-            model_digest,
-            c.title,
-            c.dimension,
-            c.distance,
-            c.embedding_model,
-            c.language,
-            c.chunk_max_tokens,
-            c.chunk_overlap_tokens,
-            fields_json(c.filter_fields),
-            c.egress,
-            c.create_time,
-            c.description,
-        )
-    except asyncpg.UniqueViolationError as error:
-        raise _taken(error) from error
-    return row is not None
-
-
-def _taken(error: asyncpg.UniqueViolationError) -> Exception:
-    if error.constraint_name == "collection_id_live":
-        return AlreadyExists("collection_id: is taken")
-    return error
 
 
 FIND: LiteralString = """
@@ -218,112 +144,6 @@ async def list_page(
     statement, parameters = page.statement(LIST, condition, 1)
     rows = await conn.fetch(statement, granted, *parameters)
     return [_collection(row) for row in rows]
-
-
-UPDATE: LiteralString = recorded(
-    """
-    with old as (
-        select *
-          from knowledge.collection
-         where collection_uid = $3::uuid
-           and delete_time is null
-           for no key update
-    ),
-    target as (
-        select 'collections/' || collection_id as resource, collection_uid as resource_uid,
-               revision + 1 as revision
-          from old
-         where revision = $4::bigint
-    ),
-""",
-    """
-    update knowledge.collection c
-       set title = $5::text, description = $6::text, chunk_max_tokens = $7::int,
-           chunk_overlap_tokens = $8::int, filter_fields = $9::jsonb, egress = $10::smallint,
-           revision = gate.revision, event_id = ($1::knowledge.audit_record).event_id,
-           update_time = $11::timestamptz
-      from gate
-     where c.collection_uid = gate.resource_uid
-    returning c.collection_uid
-""",
-)
-
-
-async def update(conn: Connection, mutation: Mutation, collection: Collection) -> bool:
-    """Stores the new state of a collection read at `collection.revision`.
-
-    False if it changed since, is gone, or the request is a repeat.
-    """
-    c = collection
-    row = await conn.fetchrow(
-        UPDATE,
-        *mutation.parameters(),
-        c.collection_uid,
-        c.revision,
-        c.title,
-        c.description,
-        c.chunk_max_tokens,
-        c.chunk_overlap_tokens,
-        fields_json(c.filter_fields),
-        c.egress,
-        c.update_time,
-    )
-    return row is not None
-
-
-LOCK: LiteralString = """
-    select collection_uid
-      from knowledge.collection
-     where collection_uid = $1::uuid and delete_time is null
-       for update
-"""
-
-IS_EMPTY: LiteralString = """
-    select not exists (
-               select from knowledge.document
-                where collection_uid = $1::uuid and delete_time is null)
-"""
-
-# Logical only: rows and partition go in the background.
-DELETE: LiteralString = recorded(
-    """
-    with target as (
-        select 'collections/' || collection_id as resource, collection_uid as resource_uid,
-               revision + 1 as revision
-          from knowledge.collection
-         where collection_uid = $3::uuid and delete_time is null
-    ),
-""",
-    """
-    , space as (
-        update knowledge.vector_space s
-           set state = 4
-          from gate
-         where s.collection_uid = gate.resource_uid
-    )
-    update knowledge.collection c
-       set delete_time = $4::timestamptz, revision = gate.revision,
-           event_id = ($1::knowledge.audit_record).event_id
-      from gate
-     where c.collection_uid = gate.resource_uid
-    returning c.collection_uid
-""",
-)
-
-
-async def lock(conn: Connection, collection_uid: UUID) -> bool:
-    """Waits for all who write into the collection, and keeps others out; False if it is gone."""
-    return await conn.fetchval(LOCK, collection_uid) is not None
-
-
-async def is_empty(conn: Connection, collection_uid: UUID) -> bool:
-    return bool(await conn.fetchval(IS_EMPTY, collection_uid))
-
-
-async def delete(conn: Connection, mutation: Mutation, collection_uid: UUID, at: datetime) -> bool:
-    """Deletes a collection logically; False if it is gone or the request is a repeat."""
-    row = await conn.fetchrow(DELETE, *mutation.parameters(), collection_uid, at)
-    return row is not None
 
 
 BY_UID: LiteralString = """

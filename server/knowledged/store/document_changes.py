@@ -154,9 +154,10 @@ _OLD: LiteralString = """
          where document_uid = $3::uuid
     ),
     collection as (
-        select collection_uid, collection_id, active_space_uid, language::regconfig as language
+        select collection_uid, collection_id, language::regconfig as language
           from knowledge.collection
          where collection_uid = $4::uuid and revision = $5::bigint and delete_time is null
+           and active_space_uid = $8::uuid
            for key share
     ),
     old as (
@@ -194,10 +195,10 @@ UPDATE: LiteralString = recorded(
     """
     , document as (
         update knowledge.document d
-           set title = $8::text, content = $9::text, content_sha256 = $10::bytea,
-               mime_type = $11::text, source_uri = $12::text, metadata = $13::jsonb,
-               labels = $14::jsonb, subject_ids = $15::text[], state = $16::smallint,
-               last_error = '', chunk_count = $17::int, revision = gate.revision,
+           set title = $9::text, content = $10::text, content_sha256 = $11::bytea,
+               mime_type = $12::text, source_uri = $13::text, metadata = $14::jsonb,
+               labels = $15::jsonb, subject_ids = $16::text[], state = $17::smallint,
+               last_error = '', chunk_count = $18::int, revision = gate.revision,
                event_id = ($1::knowledge.audit_record).event_id, update_time = $7::timestamptz
           from gate
          where d.document_uid = gate.resource_uid
@@ -233,6 +234,7 @@ async def update(
         collection.revision,
         d.revision,
         d.update_time,
+        collection.active_space_uid,
         *_contents(d),
         d.state,
         d.chunk_count,
@@ -264,8 +266,8 @@ DELETE: LiteralString = recorded(
     ),
     taken as (
         delete from knowledge.chunk_vector v
-         using gate, collection
-         where v.space_uid = collection.active_space_uid and v.document_uid = gate.resource_uid
+         using gate
+         where v.space_uid = $8::uuid and v.document_uid = gate.resource_uid
         returning v.space_uid, v.chunk_uid, v.document_uid, v.embedding, v.fields
     ),
     parked as (
@@ -291,5 +293,6 @@ async def delete(
         collection.revision,
         document.revision,
         at,
+        collection.active_space_uid,
     )
     return _changed(row)

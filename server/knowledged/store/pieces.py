@@ -69,19 +69,20 @@ class NewPieces:
 
 
 # Continues a statement that has the CTEs `collection` and `document` (the new state), with the
-# parameters of NewPieces from $18 on.
+# space as $8 and the parameters of NewPieces from $19 on. The space is bound, not joined: a plan
+# then locks its partition alone, not every collection's.
 PIECES: LiteralString = """
     piece as (
-        select * from unnest($18::uuid[], $19::text[], $20::text[], $21::bytea[], $22::int[],
-                             $23::bool[])
+        select * from unnest($19::uuid[], $20::text[], $21::text[], $22::bytea[], $23::int[],
+                             $24::bool[])
             as p (chunk_uid, chunk_id, content, content_sha256, token_count, embedded)
     ),
     wanted as (
-        select * from unnest($24::uuid[], $25::int[], $26::bigint[], $27::bigint[])
+        select * from unnest($25::uuid[], $26::int[], $27::bigint[], $28::bigint[])
             as w (chunk_uid, ordinal, start_offset, end_offset)
     ),
     given as (
-        select * from unnest($28::uuid[], $29::vector[]) as g (chunk_uid, embedding)
+        select * from unnest($29::uuid[], $30::vector[]) as g (chunk_uid, embedding)
     ),
     chunk as (
         insert into knowledge.chunk
@@ -103,7 +104,7 @@ PIECES: LiteralString = """
         update knowledge.chunk_span s
            set to_revision = d.revision
           from document d
-         where $31::bool
+         where $32::bool
            and s.document_uid = d.document_uid
            and s.to_revision is null
            and not exists (
@@ -116,7 +117,7 @@ PIECES: LiteralString = """
                (document_uid, chunk_uid, ordinal, start_offset, end_offset, from_revision)
         select d.document_uid, w.chunk_uid, w.ordinal, w.start_offset, w.end_offset, d.revision
           from document d cross join wanted w
-         where $31::bool
+         where $32::bool
            and not exists (
                select from knowledge.chunk_span s
                 where s.document_uid = d.document_uid and s.to_revision is null
@@ -125,9 +126,9 @@ PIECES: LiteralString = """
     ),
     gone as (
         delete from knowledge.chunk_vector v
-         using document d, collection
-         where $31::bool
-           and v.space_uid = collection.active_space_uid
+         using document d
+         where $32::bool
+           and v.space_uid = $8::uuid
            and v.document_uid = d.document_uid
            and v.chunk_uid not in (select chunk_uid from wanted)
         returning v.space_uid, v.chunk_uid, v.document_uid, v.embedding, v.fields
@@ -139,29 +140,29 @@ PIECES: LiteralString = """
     ),
     back as (
         delete from knowledge.chunk_vector_parked v
-         using document d, collection
-         where $31::bool
-           and v.space_uid = collection.active_space_uid
+         using document d
+         where $32::bool
+           and v.space_uid = $8::uuid
            and v.document_uid = d.document_uid
            and v.chunk_uid in (select chunk_uid from wanted)
         returning v.chunk_uid, v.embedding
     ),
     vector as (
         insert into knowledge.chunk_vector (space_uid, chunk_uid, document_uid, embedding, fields)
-        select collection.active_space_uid, n.chunk_uid, d.document_uid, n.embedding, $30::jsonb
-          from document d cross join collection
+        select $8::uuid, n.chunk_uid, d.document_uid, n.embedding, $31::jsonb
+          from document d
          cross join (select chunk_uid, embedding from back
                      union all
                      select chunk_uid, embedding from given) n
     ),
     kept as (
         update knowledge.chunk_vector v
-           set fields = (v.fields - $32::text[]) || $30::jsonb
-          from document d, collection
-         where v.space_uid = collection.active_space_uid
+           set fields = (v.fields - $33::text[]) || $31::jsonb
+          from document d
+         where v.space_uid = $8::uuid
            and v.document_uid = d.document_uid
-           and (not $31::bool or v.chunk_uid in (select chunk_uid from wanted))
-           and v.fields is distinct from (v.fields - $32::text[]) || $30::jsonb
+           and (not $32::bool or v.chunk_uid in (select chunk_uid from wanted))
+           and v.fields is distinct from (v.fields - $33::text[]) || $31::jsonb
     )
 """
 

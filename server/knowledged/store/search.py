@@ -60,8 +60,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is asked: `vector` is little-endian float32."""
+    """What is asked, of which collection: `vector` is little-endian float32."""
 
+    collection_uid: UUID
+    collection_id: str
     space_uid: UUID
     vector: bytes
     limit: int
@@ -83,9 +85,9 @@ _FROM_JOINED: LiteralString = """knowledge.chunk_vector v
           join knowledge.chunk k on k.chunk_uid = v.chunk_uid
           join knowledge.document d on d.document_uid = v.document_uid"""
 
-# Parameters of every search: $1 vector, $2 space, $3 limit, $4 include embedding, $5 ef; the
-# filter's begin at $6.
-FIRST_FILTER_PARAMETER = 6
+# Parameters of every search: $1 vector, $2 space, $3 limit, $4 include embedding, $5 ef,
+# $6 collection; the filter's begin at $7.
+FIRST_FILTER_PARAMETER = 7
 
 
 @cache
@@ -99,9 +101,13 @@ def render(dimension: int, distance: int, exact: bool, joined: bool) -> tuple[st
     half = f"(v.embedding::halfvec({dimension})) {metric.operator} $1::vector::halfvec({dimension})"
     order = "distance, v.chunk_uid" if exact else half
     head = f"""
-    -- Settings for this statement alone, in the same round trip.
+    -- Settings for this statement alone, in the same round trip; no row if the collection is gone.
+    -- A scan that a filter leaves short goes on; its order does not matter, since hits are sorted.
     with setting as materialized (
-        select set_config('hnsw.ef_search', $5::int::text, true)
+        select set_config('hnsw.ef_search', $5::int::text, true),
+               set_config('hnsw.iterative_scan', 'relaxed_order', true)
+          from knowledge.collection
+         where collection_uid = $6::uuid and delete_time is null
     ),
     hit as materialized (
         select found.*
@@ -121,21 +127,20 @@ def render(dimension: int, distance: int, exact: bool, joined: bool) -> tuple[st
            k.last_error as chunk_error, k.create_time as chunk_create_time,
            k.update_time as chunk_update_time,
            case when $4::bool then hit.embedding end as embedding,
-           c.collection_id, d.document_uid, d.document_id, d.title, d.mime_type, d.source_uri,
+           d.document_uid, d.document_id, d.title, d.mime_type, d.source_uri,
            d.content_sha256 as document_sha256, d.metadata, d.labels, d.subject_ids, d.origin,
            d.state, d.last_error, d.chunk_count, d.revision, d.create_time, d.update_time,
            ({metric.score})::float4 as score
       from hit
       join knowledge.chunk k on k.chunk_uid = hit.chunk_uid
       join knowledge.document d on d.document_uid = hit.document_uid
-      join knowledge.collection c on c.collection_uid = d.collection_uid
       left join lateral (
            select ordinal, start_offset, end_offset
              from knowledge.chunk_span
             where chunk_uid = k.chunk_uid and to_revision is null
             order by ordinal
             limit 1) s on true
-     where d.delete_time is null and c.delete_time is null
+     where d.delete_time is null
      order by hit.distance, hit.chunk_uid
 """  # noqa: S608 - parts are constants
     return head, tail
@@ -154,9 +159,10 @@ async def search(conn: Connection, plan: Plan, query: Query) -> list[Hit]:
         query.limit,
         query.include_embedding,
         plan.ef or MAX_EF,
+        query.collection_uid,
         *query.condition.parameters,
     )
-    return [_hit(row) for row in rows]
+    return [_hit(row, query.collection_id) for row in rows]
 
 
 def asks_more_than(declared: Fields, filter: Filter | None) -> bool:
@@ -176,8 +182,8 @@ def _paths(node: Expression) -> list[tuple[str, ...]]:
             return [node.path]
 
 
-def _hit(row: Record) -> Hit:
-    return Hit(_chunk(row), _document(row), row["score"])
+def _hit(row: Record, collection_id: str) -> Hit:
+    return Hit(_chunk(row), _document(row, collection_id), row["score"])
 
 
 def _chunk(row: Record) -> Chunk:
@@ -199,10 +205,10 @@ def _chunk(row: Record) -> Chunk:
     )
 
 
-def _document(row: Record) -> Document:
+def _document(row: Record, collection_id: str) -> Document:
     return Document(
         row["document_uid"],
-        row["collection_id"],
+        collection_id,
         row["document_id"],
         row["title"],
         "",

@@ -22,6 +22,20 @@ VERSIONS: LiteralString = """
 """
 
 
+# Before the migrations have installed it: the release that they will install.
+PGVECTOR: LiteralString = """
+    select coalesce(
+               (select extversion from pg_extension where extname = 'vector'),
+               (select default_version from pg_available_extensions where name = 'vector'),
+               '')
+"""
+
+
+async def pgvector(conn: Connection) -> str:
+    """The release of pgvector, such as "0.8.6"; empty if there is none."""
+    return str(await conn.fetchval(PGVECTOR))
+
+
 async def read(conn: Connection) -> Versions:
     row = await conn.fetchrow(VERSIONS)
     return (
