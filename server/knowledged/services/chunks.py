@@ -53,8 +53,9 @@ class Chunks:
 
     async def GetChunk(self, request: pb.GetChunkRequest, call: Call) -> pb.GetChunkResponse:
         names = Checks().name("name", request.name, chunk_of, SHAPE)
+        space = await self._supplies.directory.resolve(call, names[0])
         async with self._supplies.database.read(call.seconds_left(30)) as conn:
-            row = await chunks.get(conn, names, granted(call), request.include_embedding)
+            row = await chunks.get(conn, space.collection, names[1:], request.include_embedding)
         return pb.GetChunkResponse(chunk=pack.chunk(row, request.name.rsplit("/", 2)[0]))
 
     async def ListChunks(self, request: pb.ListChunksRequest, call: Call) -> pb.ListChunksResponse:
@@ -65,9 +66,10 @@ class Chunks:
         listing = self._supplies.lists.listing(checks, call, request, orders, "ordinal", position)
         condition = compile_filter(asked, FIELDS, 6)
         parts = request.view == View.VIEW_FULL, request.include_embedding
+        space = await self._supplies.directory.resolve(call, names[0])
         async with self._supplies.database.read(call.seconds_left(30)) as conn:
             rows = await chunks.list_page(
-                conn, names, granted(call), parts, condition, listing.page
+                conn, space.collection, names[1], parts, condition, listing.page
             )
         room = self._supplies.limits.max_message_bytes
         messages, token = listing.fitted(rows, lambda row: pack.chunk(row, request.parent), room)
@@ -92,7 +94,7 @@ class Chunks:
         space: Space,
         rows: list[GivenChunk],
     ) -> bool:
-        """Writes the chunks; False if the collection changed or a copy of the request was first."""
+        """Writes the chunks; False if the collection changed or a copy of it was first."""
         collection, names = space.collection, document_of(request.parent)
         assert names is not None  # noqa: S101 - the caller has checked it
         async with self._supplies.database.transaction(call.seconds_left(30)) as conn:
@@ -106,7 +108,7 @@ class Chunks:
             given = GivenChunks(self._supplies.text, collection)
             rows = given.of_document(rows, owner.metadata)
             at = made.event.occurred_at
-            written = await chunk_changes.upsert(conn, made, owner.document_uid, at, rows)
+            written = await chunk_changes.upsert(conn, made, owner, at, rows)
         return self._settled(call, made, rows) if written else False
 
     def _settled(self, call: Call, made: Mutation, rows: list[GivenChunk]) -> bool:
@@ -128,17 +130,21 @@ class Chunks:
         )
 
     async def _delete(self, call: Call, key: RequestKey, names: tuple[str, str, str]) -> None:
-        space = await self._supplies.directory.resolve(call, names[0])
-        collection_uid, (_, document_id, chunk_id) = space.collection.collection_uid, names
-        document_name = f"collections/{names[0]}/documents/{document_id}"
-        change = Change("chunks.delete", collection_uid, (f"{document_name}/chunks/{chunk_id}",))
-        made = mutation(call, key, change)
-        async with self._supplies.database.write(call.seconds_left(30)) as conn:
-            end = await chunk_changes.delete(conn, made, collection_uid, document_id, chunk_id)
-        if end.done:
-            call.receipt = made.receipt
-        elif not await self._supplies.answered(call, key):
-            raise _why_not(end)
+        collection_id, document_id, chunk_id = names
+        resource = f"collections/{collection_id}/documents/{document_id}/chunks/{chunk_id}"
+        async for space in self._supplies.directory.attempts(call, collection_id):
+            change = Change("chunks.delete", space.collection.collection_uid, (resource,))
+            made = mutation(call, key, change)
+            async with self._supplies.database.write(call.seconds_left(30)) as conn:
+                end = await chunk_changes.delete(
+                    conn, made, space.collection, document_id, chunk_id
+                )
+            if end.done:
+                call.receipt = made.receipt
+            if end.done or await self._supplies.answered(call, key):
+                return
+            if not end.there or end.origin != CALLER:
+                raise _why_not(end)
 
 
 def _why_not(end: Deleted) -> Exception:

@@ -6,6 +6,7 @@ from typing import LiteralString
 from uuid import UUID
 
 from knowledged.database import Connection
+from knowledged.store.collections import Collection
 from knowledged.store.requests import Mutation, recorded
 
 
@@ -30,13 +31,15 @@ class Owner:
 
     document_uid: UUID
     collection_uid: UUID
+    space_uid: UUID
     origin: int
     subject_ids: tuple[str, ...]
     metadata: dict[str, object]
 
 
 LOCK_DOCUMENT: LiteralString = """
-    select d.document_uid, d.collection_uid, d.origin, d.subject_ids, d.metadata
+    select d.document_uid, d.collection_uid, c.active_space_uid, d.origin, d.subject_ids,
+           d.metadata
       from knowledge.document d
       join knowledge.collection c on c.collection_uid = d.collection_uid
      where d.collection_uid = $1::uuid
@@ -60,6 +63,7 @@ async def lock_document(
     return Owner(
         row["document_uid"],
         row["collection_uid"],
+        row["active_space_uid"],
         row["origin"],
         tuple(row["subject_ids"]),
         row["metadata"],
@@ -79,11 +83,12 @@ async def existing(conn: Connection, document_uid: UUID, chunk_ids: list[str]) -
     return {row["chunk_id"] for row in rows}
 
 
-# Runs in a transaction that holds the document's lock, so its snapshot is current.
+# Runs in a transaction that holds the document's lock, so its snapshot is current. The space is
+# bound, not joined: a plan then locks its partition alone, not every collection's.
 UPSERT: LiteralString = recorded(
     """
     with owner as (
-        select d.document_uid, d.collection_uid, d.revision, c.active_space_uid,
+        select d.document_uid, d.collection_uid, d.revision,
                c.language::regconfig as language,
                'collections/' || c.collection_id || '/documents/' || d.document_id as resource
           from knowledge.document d
@@ -137,7 +142,7 @@ UPSERT: LiteralString = recorded(
     ),
     vector as (
         insert into knowledge.chunk_vector (space_uid, chunk_uid, document_uid, embedding, fields)
-        select owner.active_space_uid, w.chunk_uid, owner.document_uid, w.embedding, w.fields
+        select $14::uuid, w.chunk_uid, owner.document_uid, w.embedding, w.fields
           from written w cross join owner
          where w.embedding is not null
             on conflict (space_uid, chunk_uid) do update
@@ -146,21 +151,27 @@ UPSERT: LiteralString = recorded(
     -- A text that waits for its new vector must not be found by its old one.
     outdated as (
         delete from knowledge.chunk_vector v
-         using written w, owner
-         where v.space_uid = owner.active_space_uid and v.chunk_uid = w.chunk_uid
-           and w.embedding is null
+         using written w
+         where v.space_uid = $14::uuid and v.chunk_uid = w.chunk_uid and w.embedding is null
+    ),
+    -- The chunks that this statement leaves as they are.
+    other as (
+        select k.state
+          from knowledge.chunk_span s
+          join knowledge.chunk k on k.chunk_uid = s.chunk_uid
+         where s.document_uid = $3::uuid and s.to_revision is null
+           and k.chunk_uid not in (select chunk_uid from written)
     ),
     document as (
         update knowledge.document d
            set chunk_version = d.chunk_version + 1,
-               chunk_count = (select count(*) from knowledge.chunk_span s
-                               where s.document_uid = d.document_uid and s.to_revision is null)
-                           + (select count(*) from written w
-                               where not exists (
-                                     select from knowledge.chunk_span s
-                                      where s.chunk_uid = w.chunk_uid and s.to_revision is null)),
-               state = case when exists (select from written where embedding is null) then 1
-                            else d.state end
+               chunk_count = (select count(*) from other) + (select count(*) from written),
+               state = case when exists (select from written where embedding is null)
+                              or exists (select from other where state = 1) then 1
+                            when exists (select from other where state = 3) then 3
+                            else 2 end,
+               last_error = case when exists (select from other where state = 3)
+                                 then d.last_error else '' end
           from gate
          where d.document_uid = gate.resource_uid
     )
@@ -170,13 +181,13 @@ UPSERT: LiteralString = recorded(
 
 
 async def upsert(
-    conn: Connection, mutation: Mutation, document_uid: UUID, at: datetime, given: list[GivenChunk]
+    conn: Connection, mutation: Mutation, owner: Owner, at: datetime, given: list[GivenChunk]
 ) -> dict[str, tuple[UUID, datetime]]:
     """Writes all chunks; their uids and creation times by id, empty if the request is a repeat."""
     rows = await conn.fetch(
         UPSERT,
         *mutation.parameters(),
-        document_uid,
+        owner.document_uid,
         at,
         [chunk.chunk_uid for chunk in given],
         [chunk.chunk_id for chunk in given],
@@ -187,20 +198,28 @@ async def upsert(
         [chunk.token_count for chunk in given],
         [chunk.embedding for chunk in given],
         [chunk.fields for chunk in given],
+        owner.space_uid,
     )
     return {row["chunk_id"]: (row["chunk_uid"], row["create_time"]) for row in rows}
 
 
+# The document's row is locked at its latest; `snapshot` says whether that is what the rest of the
+# statement sees of its chunks.
 DELETE: LiteralString = recorded(
     """
-    with collection as (
-        select collection_uid, collection_id, active_space_uid
+    with snapshot as (
+        select chunk_version
+          from knowledge.document
+         where collection_uid = $3::uuid and document_id = $4::text
+    ),
+    collection as (
+        select collection_uid, collection_id
           from knowledge.collection
-         where collection_uid = $3::uuid and delete_time is null
+         where collection_uid = $3::uuid and active_space_uid = $6::uuid and delete_time is null
            for key share
     ),
     old as (
-        select d.document_uid, d.document_id, d.revision, d.origin
+        select d.document_uid, d.document_id, d.revision, d.origin, d.chunk_version
           from knowledge.document d
          where d.collection_uid = $3::uuid and d.document_id = $4::text and d.delete_time is null
            for no key update
@@ -216,15 +235,25 @@ DELETE: LiteralString = recorded(
         select 'collections/' || c.collection_id || '/documents/' || old.document_id
                || '/chunks/' || $5::text as resource,
                old.document_uid as resource_uid, old.revision
-          from old cross join collection c cross join doomed
+          from old
+          join snapshot s on s.chunk_version = old.chunk_version
+         cross join collection c cross join doomed
          where old.origin = 2
     ),
 """,
     """
     , vector as (
         delete from knowledge.chunk_vector v
-         using gate, collection, doomed
-         where v.space_uid = collection.active_space_uid and v.chunk_uid = doomed.chunk_uid
+         using gate, doomed
+         where v.space_uid = $6::uuid and v.chunk_uid = doomed.chunk_uid
+    ),
+    other as (
+        select k.state
+          from gate
+          join knowledge.chunk_span s
+            on s.document_uid = gate.resource_uid and s.to_revision is null
+          join knowledge.chunk k on k.chunk_uid = s.chunk_uid
+         where k.chunk_uid not in (select chunk_uid from doomed)
     ),
     chunk as (
         delete from knowledge.chunk k
@@ -233,7 +262,13 @@ DELETE: LiteralString = recorded(
     ),
     document as (
         update knowledge.document d
-           set chunk_version = d.chunk_version + 1, chunk_count = d.chunk_count - 1
+           set chunk_version = d.chunk_version + 1,
+               chunk_count = (select count(*) from other),
+               state = case when exists (select from other where state = 1) then 1
+                            when exists (select from other where state = 3) then 3
+                            else 2 end,
+               last_error = case when exists (select from other where state = 3)
+                                 then d.last_error else '' end
           from gate
          where d.document_uid = gate.resource_uid
     )
@@ -245,7 +280,11 @@ DELETE: LiteralString = recorded(
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """What a deletion found: the document's origin (None: no document), the chunk, and its end."""
+    """What a deletion found: the document's origin (None: no document), the chunk, and its end.
+
+    A caller's chunk that is there but not deleted: others wrote at the same time, or the request
+    is a repeat.
+    """
 
     origin: int | None
     there: bool
@@ -253,8 +292,15 @@ class Deleted:
 
 
 async def delete(
-    conn: Connection, mutation: Mutation, collection_uid: UUID, document_id: str, chunk_id: str
+    conn: Connection, mutation: Mutation, collection: Collection, document_id: str, chunk_id: str
 ) -> Deleted:
     """Deletes a caller's chunk with its vector, for good."""
-    row = await conn.fetchrow(DELETE, *mutation.parameters(), collection_uid, document_id, chunk_id)
+    row = await conn.fetchrow(
+        DELETE,
+        *mutation.parameters(),
+        collection.collection_uid,
+        document_id,
+        chunk_id,
+        collection.active_space_uid,
+    )
     return Deleted(row["origin"], row["there"], row["done"]) if row else Deleted(None, False, False)

@@ -9,6 +9,7 @@ from asyncpg import Record
 
 from knowledged.database import Connection
 from knowledged.errors import NotFound
+from knowledged.store.collections import Collection
 from knowledged.store.filter_sql import Column, Condition, Fields, Kind
 from knowledged.store.paging import Order, Page
 
@@ -52,32 +53,31 @@ GET: LiteralString = """
            case when $5::bool
                 then coalesce(
                      (select v.embedding from knowledge.chunk_vector v
-                       where v.space_uid = c.active_space_uid and v.chunk_uid = k.chunk_uid),
+                       where v.space_uid = $2::uuid and v.chunk_uid = k.chunk_uid),
                      (select v.embedding from knowledge.chunk_vector_parked v
-                       where v.space_uid = c.active_space_uid and v.chunk_uid = k.chunk_uid))
+                       where v.space_uid = $2::uuid and v.chunk_uid = k.chunk_uid))
            end as embedding
       from knowledge.collection c
       join knowledge.document d on d.collection_uid = c.collection_uid
       join knowledge.chunk k on k.document_uid = d.document_uid
       join knowledge.chunk_span s on s.chunk_uid = k.chunk_uid and s.to_revision is null
-     where c.collection_id = $1::text
-       and d.document_id = $2::text
-       and k.chunk_id = $3::text
+     where c.collection_uid = $1::uuid
+       and c.active_space_uid = $2::uuid
        and c.delete_time is null
-       and ($4::text[] is null or c.collection_id = any ($4::text[]))
+       and d.document_id = $3::text
+       and k.chunk_id = $4::text
      order by s.ordinal
      limit 1
 """
 
 
 async def get(
-    conn: Connection,
-    names: tuple[str, str, str],
-    granted: list[str] | None,
-    embedding: bool,
+    conn: Connection, collection: Collection, ids: tuple[str, str], embedding: bool
 ) -> Chunk:
-    """A chunk of the current revision, by ids of collection, document and chunk."""
-    row = await conn.fetchrow(GET, *names, granted, embedding)
+    """A chunk of the current revision, by ids of document and chunk; for a caller whose grant is
+    checked."""
+    uids = collection.collection_uid, collection.active_space_uid
+    row = await conn.fetchrow(GET, *uids, *ids, embedding)
     if row is None:
         raise NotFound("chunk: not found")
     return chunk_of(row)
@@ -113,18 +113,18 @@ LIST: LiteralString = """
            case when $5::bool
                 then coalesce(
                      (select v.embedding from knowledge.chunk_vector v
-                       where v.space_uid = c.active_space_uid and v.chunk_uid = k.chunk_uid),
+                       where v.space_uid = $2::uuid and v.chunk_uid = k.chunk_uid),
                      (select v.embedding from knowledge.chunk_vector_parked v
-                       where v.space_uid = c.active_space_uid and v.chunk_uid = k.chunk_uid))
+                       where v.space_uid = $2::uuid and v.chunk_uid = k.chunk_uid))
            end as embedding
       from knowledge.collection c
       join knowledge.document d on d.collection_uid = c.collection_uid
       join knowledge.chunk_span s on s.document_uid = d.document_uid and s.to_revision is null
       join knowledge.chunk k on k.chunk_uid = s.chunk_uid
-     where c.collection_id = $1::text
-       and d.document_id = $2::text
+     where c.collection_uid = $1::uuid
+       and c.active_space_uid = $2::uuid
        and c.delete_time is null
-       and ($3::text[] is null or c.collection_id = any ($3::text[]))
+       and d.document_id = $3::text
 """
 
 BY_ORDINAL = Order("s.ordinal", "int", "k.chunk_uid")
@@ -132,18 +132,19 @@ BY_ORDINAL = Order("s.ordinal", "int", "k.chunk_uid")
 
 async def list_page(
     conn: Connection,
-    names: tuple[str, str],
-    granted: list[str] | None,
+    collection: Collection,
+    document_id: str,
     parts: tuple[bool, bool],
     condition: Condition,
     page: Page,
 ) -> list[Chunk]:
     """A document's current chunks by ordinal; `parts` says whether with content and embedding.
 
-    One chunk more than the page's size, if there is one.
+    One chunk more than the page's size, if there is one. For a caller whose grant is checked.
     """
     statement, parameters = page.statement(LIST, condition, 5)
-    rows = await conn.fetch(statement, *names, granted, *parts, *parameters)
+    uids = collection.collection_uid, collection.active_space_uid
+    rows = await conn.fetch(statement, *uids, document_id, *parts, *parameters)
     return [chunk_of(row) for row in rows]
 
 

@@ -1,0 +1,82 @@
+"""kill -9 of the server in the middle of an import, and the import finished by the next server."""
+
+import asyncio
+import random
+
+import pytest
+
+from caller import Caller, caller
+from import_load import Import
+from invariants import broken, waiting
+from knowledged.connection import Connection, connect
+from server_process import ServerProcess, server_process, superuser_dsn
+
+# Small, so that many documents wait for the workers and are killed half embedded.
+SETTINGS = {"inline_chunks": 2, "pool_max_size": 8}
+
+
+async def test_every_document_is_there_once_after_two_kills() -> None:
+    await imported_in_spite_of_kills(kills=2, documents=60)
+
+
+@pytest.mark.fault
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_every_document_is_there_once_after_ten_kills() -> None:
+    await imported_in_spite_of_kills(kills=10, documents=1_000)
+
+
+async def imported_in_spite_of_kills(kills: int, documents: int) -> None:
+    async with server_process(**SETTINGS) as server, caller(server.address) as client:
+        done = Import(await client.create_collection("imported"), documents)
+        running = asyncio.create_task(done.run(client))
+        for moment in moments(kills, done.mutations):
+            await reached(done, moment, running)
+            await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(server.start)
+        await running
+        acknowledged = dict(done.receipts)
+        await done.run(client)
+        assert done.unexpected == []
+        assert done.receipts == acknowledged
+        conn = await connect(superuser_dsn(server.folder))
+        await all_embedded(conn)
+        await check(conn, client, done)
+        await conn.close()
+        assert server.own_bugs() == []
+
+
+def moments(kills: int, mutations: int) -> list[int]:
+    """How many mutations are acknowledged before each kill."""
+    return sorted(random.Random(kills).sample(range(1, mutations * 9 // 10), kills))
+
+
+async def reached(done: Import, mutations: int, running: asyncio.Task[None]) -> None:
+    while len(done.receipts) < mutations and not running.done():
+        await asyncio.sleep(0.002)
+
+
+async def all_embedded(conn: Connection) -> None:
+    """Leases of the killed run out after a minute; that minute is not waited for."""
+    await conn.execute("update knowledge.chunk set next_attempt_at = now() where state = 1")
+    async with asyncio.timeout(60):
+        while await waiting(conn):
+            await asyncio.sleep(0.1)
+
+
+async def check(conn: Connection, client: Caller, done: Import) -> None:
+    assert await broken(conn) == {}
+    documents = await conn.fetch("select document_id from knowledge.document order by 1")
+    assert [row[0] for row in documents] == [f"document-{n:04d}" for n in range(done.documents)]
+    assert await conn.fetchval("select count(*) from knowledge.document where state <> 2") == 0
+    events = await conn.fetch(
+        "select event_id::text from knowledge.audit_event where audit_class = 3"
+    )
+    assert {row[0] for row in events} == set(done.receipts.values())
+    assert len(events) == done.mutations
+
+
+async def test_a_server_that_was_killed_starts_again_at_once() -> None:
+    async with server_process() as server:
+        server.kill()
+        assert server.start() < 10

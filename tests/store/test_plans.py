@@ -1,0 +1,326 @@
+"""Hot statements keep to their index, and to one partition, whatever the planner learns next."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+from stored import (
+    L2,
+    NUMBER,
+    add_chunks,
+    clustered,
+    make_collection,
+    make_document,
+    mutation,
+)
+from uuid_utils.compat import uuid7
+
+from cluster import Cluster, open_database
+from knowledged.codecs import set_codecs
+from knowledged.connection import Connection, connect
+from knowledged.declared_fields import KINDS, declared, only_declared
+from knowledged.filter_language import parse
+from knowledged.store import (
+    chunk_changes,
+    chunks,
+    collections,
+    document_changes,
+    documents,
+    requests,
+    search,
+    spaces,
+    text_queue,
+)
+from knowledged.store.collections import Collection, FilterField
+from knowledged.store.documents import Document
+from knowledged.store.filter_sql import Condition, Fields
+from knowledged.store.filter_sql import compile as compile_filter
+from knowledged.store.paging import Page
+from knowledged.store.pieces import NewPieces
+from knowledged.store.search import FIRST_FILTER_PARAMETER, SEARCH_COLUMNS
+
+DIMENSION = 16
+ROWS = 3_200
+OTHERS = 20
+YEAR = FilterField("metadata.year", NUMBER)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A database with an indexed space of 3,200 chunks, one document each eight, and 20 more."""
+
+    dsn: str
+    collection: Collection
+    document: Document
+    vector: bytes
+
+
+@pytest.fixture(scope="module")
+def world(postgres: Cluster, migrated_template: str) -> Iterator[World]:
+    name = postgres.create(migrated_template)
+    urls = postgres.urls(name)
+    yield postgres.run(_built(urls.server_dsn, urls.owner_dsn))
+    postgres.drop(name)
+
+
+async def _built(server_dsn: str, owner_dsn: str) -> World:
+    database = await open_database(server_dsn)
+    async with database.write() as conn:
+        made = await _filled(conn)
+    await database.close()
+    owner = await connect(owner_dsn)
+    await set_codecs(owner)
+    (space,) = [s for s in await spaces.states(owner) if s.collection_uid == made[0].collection_uid]
+    await spaces.index_fields(owner, space.space_uid, {YEAR.key: KINDS[YEAR.kind]})
+    await spaces.build_hnsw(owner, space)
+    await spaces.set_state(owner, space.space_uid, spaces.INDEXED)
+    await owner.execute("analyze")
+    await owner.close()
+    return World(server_dsn, *made)
+
+
+async def _filled(conn: Connection) -> tuple[Collection, Document, bytes]:
+    collection = await make_collection(conn, "big", dimension=DIMENSION, fields=(YEAR,))
+    vectors = clustered(ROWS, DIMENSION)
+    for first in range(0, ROWS, 8):
+        year: dict[str, object] = {"year": first // 8}
+        document = await make_document(conn, collection, f"d{first // 8}", year)
+        await add_chunks(conn, collection, document, vectors[first : first + 8])
+    for number in range(OTHERS):
+        other = await make_collection(conn, f"other{number}", dimension=4, distance=L2)
+        document = await make_document(conn, other, "d")
+        await add_chunks(conn, other, document, clustered(8, 4))
+    await conn.execute(
+        """
+        insert into knowledge.request_log
+        select 'tester', '/test', gen_random_uuid(), '', '', gen_random_uuid(), 1,
+               gen_random_uuid(), '', now() + interval '1 day'
+          from generate_series(1, 2000)
+        """
+    )
+    return collection, await documents.get(conn, "big", "d7", None), vectors[0].tobytes()
+
+
+@pytest.fixture
+async def conn(world: World) -> AsyncIterator[Connection]:
+    """A connection as knowledge_server, in a transaction that is rolled back."""
+    database = await open_database(world.dsn)
+    async with database.read() as conn:
+        transaction: Any = conn.transaction()
+        await transaction.start()
+        yield conn
+        await transaction.rollback()
+    await database.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What EXPLAIN says: the indexes used, the kinds of nodes, the relations read."""
+
+    indexes: set[str]
+    nodes: set[str]
+    relations: set[str]
+    scanned_whole: set[str]
+
+
+async def explain(conn: Connection, sql: str, *arguments: object) -> Plan:
+    text = await conn.fetchval("explain (format json) " + sql, *arguments)
+    nodes = list(_nodes(json.loads(text)[0]["Plan"]))
+    return Plan(
+        {node["Index Name"] for node in nodes if "Index Name" in node},
+        {node["Node Type"] for node in nodes},
+        {node["Relation Name"] for node in nodes if "Relation Name" in node},
+        {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"},
+    )
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for below in node.get("Plans", []):
+        yield from _nodes(below)
+
+
+async def touched_partitions(conn: Connection) -> set[str]:
+    """The vector tables that the transaction's statements have locked, by planning alone too."""
+    rows = await conn.fetch(
+        r"""
+        select c.relname::text as name
+          from pg_locks l
+          join pg_class c on c.oid = l.relation
+         where l.pid = pg_backend_pid() and c.relkind = 'r' and c.relname ~ '^chunk_vector_[0-9a-f]{32}$'
+        """
+    )
+    return {row["name"] for row in rows}
+
+
+def partition(space_uid: UUID, suffix: str = "") -> str:
+    return f"chunk_vector_{space_uid.hex}{suffix}"
+
+
+def searched(world: World, *, exact: bool, filter: str = "") -> tuple[str, list[object]]:
+    """The SQL of a search and its arguments, as the service puts them together."""
+    asked = parse(filter, {})
+    joined = search.asks_more_than(only_declared((YEAR,)), asked)
+    fields = Fields(SEARCH_COLUMNS, declared((YEAR,)))
+    condition = compile_filter(asked, fields, FIRST_FILTER_PARAMETER)
+    head, tail = search.render(DIMENSION, world.collection.distance, exact, joined)
+    space_uid = world.collection.active_space_uid
+    arguments = [world.vector, space_uid, 10, False, 40, *condition.parameters]
+    return head + condition.sql + tail, arguments
+
+
+async def test_a_search_goes_by_the_hnsw_index_of_its_own_partition(
+    world: World, conn: Connection
+) -> None:
+    sql, arguments = searched(world, exact=False)
+    plan = await explain(conn, sql, *arguments)
+    space_uid = world.collection.active_space_uid
+    assert partition(space_uid, "_hnsw") in plan.indexes
+    assert {name for name in plan.relations if name.startswith("chunk_vector")} == {
+        partition(space_uid)
+    }
+    assert plan.scanned_whole <= {"collection"}
+    assert await touched_partitions(conn) == {partition(space_uid)}
+
+
+async def test_an_exact_search_does_not_use_the_hnsw_index(world: World, conn: Connection) -> None:
+    sql, arguments = searched(world, exact=True)
+    plan = await explain(conn, sql, *arguments)
+    assert not [name for name in plan.indexes if name.endswith("_hnsw")]
+    assert partition(world.collection.active_space_uid) in plan.relations
+
+
+@pytest.mark.parametrize("exact", [True, False])
+async def test_a_narrow_filter_on_a_declared_field_goes_by_the_fields_index(
+    exact: bool, world: World, conn: Connection
+) -> None:
+    sql, arguments = searched(world, exact=exact, filter="metadata.year = 7")
+    plan = await explain(conn, sql, *arguments)
+    prefix = partition(world.collection.active_space_uid, "_f")
+    assert [name for name in plan.indexes if name.startswith(prefix)]
+    assert plan.scanned_whole <= {"collection"}
+
+
+async def test_a_search_under_a_wide_filter_still_goes_by_an_index(
+    world: World, conn: Connection
+) -> None:
+    sql, arguments = searched(world, exact=False, filter="metadata.year >= 0")
+    plan = await explain(conn, sql, *arguments)
+    assert partition(world.collection.active_space_uid, "_hnsw") in plan.indexes
+
+
+async def test_a_document_is_read_by_its_id(conn: Connection) -> None:
+    plan = await explain(conn, documents.GET, "big", "d7", None, True)
+    assert "document_id_once" in plan.indexes
+    assert "document" not in plan.scanned_whole
+
+
+@pytest.mark.parametrize(
+    ("order", "index"),
+    [
+        ("create_time", "document_by_create_time"),
+        ("update_time", "document_by_update_time"),
+        ("document_id", "document_id_once"),
+    ],
+)
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("first", [False, True])
+async def test_a_page_of_documents_goes_by_its_keyset(
+    order: str, index: str, descending: bool, first: bool, world: World, conn: Connection
+) -> None:
+    column: object = "d2" if order == "document_id" else datetime.now(UTC)
+    after = None if first else (column, uuid7())
+    page = Page(10, documents.ORDERS[order], descending, after)
+    sql, parameters = page.statement(documents.LIST, Condition("true", []), 3)
+    uid = world.collection.collection_uid
+    plan = await explain(conn, sql, uid, False, False, *parameters)
+    assert index in plan.indexes
+    assert "document" not in plan.scanned_whole
+    assert "Sort" not in plan.nodes
+
+
+async def test_a_page_of_chunks_goes_by_the_documents_spans(
+    world: World, conn: Connection
+) -> None:
+    page = Page(10, chunks.BY_ORDINAL, False, (3, uuid7()))
+    sql, parameters = page.statement(chunks.LIST, Condition("true", []), 5)
+    uids = world.collection.collection_uid, world.collection.active_space_uid
+    plan = await explain(conn, sql, *uids, "d7", False, False, *parameters)
+    assert "document_id_once" in plan.indexes
+    assert not plan.scanned_whole & {"document", "chunk", "chunk_span"}
+
+
+async def test_a_chunk_is_read_by_its_id(world: World, conn: Connection) -> None:
+    uids = world.collection.collection_uid, world.collection.active_space_uid
+    plan = await explain(conn, chunks.GET, *uids, "d7", "c3", False)
+    assert plan.indexes >= {"document_id_once", "chunk_id_once"}
+
+
+async def test_a_repeat_is_found_by_the_request_logs_key(conn: Connection) -> None:
+    plan = await explain(conn, requests.FIND, "tester", "/test", uuid7())
+    assert plan.indexes == {"request_log_pk"}
+
+
+async def test_the_queue_takes_chunks_by_its_own_index(conn: Connection) -> None:
+    plan = await explain(conn, text_queue.LEASE, 64, 60.0)
+    assert "chunk_pending" in plan.indexes
+    assert not plan.scanned_whole & {"chunk", "document"}
+
+
+async def test_a_collection_is_resolved_without_reading_the_documents(conn: Connection) -> None:
+    plan = await explain(conn, collections.SPACE, "big")
+    assert not [name for name in plan.relations if name.startswith(("document", "chunk"))]
+
+
+async def change(conn: Connection, world: World) -> None:
+    after = replace(world.document, title="other", update_time=datetime.now(UTC))
+    made = mutation(world.collection.collection_uid)
+    done = await document_changes.update(conn, made, world.collection, after, NewPieces(cut=False))
+    assert done is document_changes.Written.DONE
+
+
+async def remove(conn: Connection, world: World) -> None:
+    made, now = mutation(world.collection.collection_uid), datetime.now(UTC)
+    done = await document_changes.delete(conn, made, world.collection, world.document, now)
+    assert done is document_changes.Written.DONE
+
+
+async def upsert(conn: Connection, world: World) -> None:
+    await add_chunks(conn, world.collection, world.document, clustered(2, DIMENSION))
+
+
+async def remove_chunk(conn: Connection, world: World) -> None:
+    uid = world.collection.collection_uid
+    end = await chunk_changes.delete(conn, mutation(uid), world.collection, "d7", "c3")
+    assert end.done
+
+
+async def read_chunk(conn: Connection, world: World) -> None:
+    assert (await chunks.get(conn, world.collection, ("d7", "c3"), True)).embedding
+
+
+async def list_chunks(conn: Connection, world: World) -> None:
+    page = Page(10, chunks.BY_ORDINAL)
+    always = Condition("true", [])
+    found = await chunks.list_page(conn, world.collection, "d7", (True, True), always, page)
+    assert found
+    assert all(chunk.embedding for chunk in found)
+
+
+async def create(conn: Connection, world: World) -> None:
+    await make_document(conn, world.collection, "new")
+
+
+@pytest.mark.parametrize(
+    "work", [create, change, remove, upsert, remove_chunk, read_chunk, list_chunks]
+)
+async def test_a_statement_plans_for_one_space_however_many_there_are(
+    work: Any, world: World, conn: Connection
+) -> None:
+    await work(conn, world)
+    assert await touched_partitions(conn) <= {partition(world.collection.active_space_uid)}
