@@ -45,7 +45,8 @@ create table knowledge.chunk_span (
         references knowledge.chunk (chunk_uid) on delete cascade
 );
 
-create index chunk_span_of_chunk on knowledge.chunk_span (chunk_uid) where to_revision is null;
+-- Whole, not only of current spans: removing a chunk looks for all of its spans.
+create index chunk_span_of_chunk on knowledge.chunk_span (chunk_uid);
 create index chunk_span_current on knowledge.chunk_span (document_uid, ordinal)
     where to_revision is null;
 

@@ -35,4 +35,5 @@ class Housekeeping:
     async def _chores(self) -> None:
         async with self._database.write() as conn:
             await conn.fetchval(CREATE_PARTITIONS, _MONTHS_AHEAD)
-            await requests.forget(conn, _FORGET_AT_ONCE)
+            while await requests.forget(conn, _FORGET_AT_ONCE) == _FORGET_AT_ONCE:
+                structlog.get_logger().debug("requests_forgotten", rows=_FORGET_AT_ONCE)

@@ -39,8 +39,7 @@ class SpaceKeeper:
             try:
                 await self._session()
             except Exception as error:
-                reason, kind = status_of(error).reason, type(error).__name__
-                structlog.get_logger().warning("space_keeper_failed", reason=reason, error=kind)
+                _log_fault(error)
             await asyncio.sleep(_AFTER_FAULT_SECONDS)
 
     async def _session(self) -> None:
@@ -50,10 +49,19 @@ class SpaceKeeper:
             while True:
                 if await spaces.hold_lock(conn):
                     for space in await spaces.states(conn):
-                        await self._care(conn, space)
+                        await self._try(conn, space)
                 await asyncio.sleep(_INTERVAL_SECONDS)
         finally:
             conn.terminate()
+
+    async def _try(self, conn: Connection, space: SpaceState) -> None:
+        """Care whose fault must not keep the other spaces from theirs."""
+        try:
+            await self._care(conn, space)
+        except Exception as error:
+            if conn.is_closed():
+                raise
+            _log_fault(error, space_uid=str(space.space_uid))
 
     async def _care(self, conn: Connection, space: SpaceState) -> None:
         if space.state == DROPPED:
@@ -94,6 +102,11 @@ class SpaceKeeper:
         while await spaces.purge_documents(conn, space.collection_uid, _PAGE):
             structlog.get_logger().debug("documents_purged", space_uid=str(space.space_uid))
         await spaces.purge_space(conn, space.space_uid)
+
+
+def _log_fault(error: Exception, **about: str) -> None:
+    reason, kind = status_of(error).reason, type(error).__name__
+    structlog.get_logger().warning("space_keeper_failed", reason=reason, error=kind, **about)
 
 
 def _fields(declared: tuple[FilterField, ...], row: spaces.Unfilled) -> dict[str, object]:

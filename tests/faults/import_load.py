@@ -115,5 +115,16 @@ def text(number: int, paragraphs: int | None = None) -> str:
 
 
 def _paragraph(random_words: random.Random, number: int) -> str:
-    words = "fever cough pain liver heart acute chronic therapy dose onset".split()
+    words = [
+        "fever",
+        "cough",
+        "pain",
+        "liver",
+        "heart",
+        "acute",
+        "chronic",
+        "therapy",
+        "dose",
+        "onset",
+    ]
     return f"Part {number}: " + " ".join(random_words.choices(words, k=40)) + "."

@@ -20,6 +20,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from knowledged import postmaster
+from knowledged.connection import Connection, connect
 
 KNOWLEDGED = Path(sys.executable).with_name("knowledged")
 START_SECONDS = 60.0
@@ -162,8 +163,14 @@ async def end(server: ServerProcess) -> None:
     await postmaster.stop_leftover(server.folder / "postgres/cluster")
 
 
-def superuser_dsn(folder: Path) -> str:
-    """The embedded PostgreSQL below `folder` as its superuser."""
-    passwords = json.loads((folder / "postgres/passwords.json").read_text())
-    query = urlencode({"host": folder / "postgres/socket", "port": "5432", "sslmode": "disable"})
-    return f"postgresql://postgres:{passwords['postgres']}@/knowledged?{query}"
+@asynccontextmanager
+async def superuser(server: ServerProcess) -> AsyncGenerator[Connection]:
+    """A connection to the server's embedded PostgreSQL."""
+    home = server.folder / "postgres"
+    password = json.loads((home / "passwords.json").read_text())["postgres"]
+    query = urlencode({"host": home / "socket", "port": "5432", "sslmode": "disable"})
+    conn = await connect(f"postgresql://postgres:{password}@/knowledged?{query}")
+    try:
+        yield conn
+    finally:
+        await conn.close()

@@ -135,7 +135,11 @@ async def add_chunks(
             token_count=2,
             embedding=row.astype("<f4").tobytes(),
             fields=of_document
-            | (stored_fields(collection.filter_fields, "chunk_metadata", dict(metadata[i])) if metadata else {}),
+            | (
+                stored_fields(collection.filter_fields, "chunk_metadata", dict(metadata[i]))
+                if metadata
+                else {}
+            ),
         )
         for i, row in enumerate(vectors)
     ]

@@ -1,8 +1,7 @@
 """Hot statements keep to their index, and to one partition, whatever the planner learns next."""
 
 import json
-import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -128,8 +127,28 @@ class Plan:
     scanned_whole: set[str]
 
 
-async def explain(conn: Connection, sql: str, *arguments: object) -> Plan:
-    text = await conn.fetchval("explain (format json) " + sql, *arguments)
+class Watched:
+    """A connection that runs what the store asks, and keeps it to be explained."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+        self.asked: tuple[str, tuple[object, ...]] = ("", ())
+
+    async def fetch(self, query: str, *args: object) -> list[Any]:
+        self.asked = query, args
+        return await self._conn.fetch(query, *args)
+
+    async def fetchrow(self, query: str, *args: object) -> Any:
+        self.asked = query, args
+        return await self._conn.fetchrow(query, *args)
+
+
+async def explained(conn: Connection, work: Callable[[Any], Awaitable[object]]) -> Plan:
+    """The plan of the one statement that `work` runs."""
+    watched = Watched(conn)
+    await work(watched)
+    query, arguments = watched.asked
+    text = await conn.fetchval("explain (format json) " + query, *arguments)
     nodes = list(_nodes(json.loads(text)[0]["Plan"]))
     return Plan(
         {node["Index Name"] for node in nodes if "Index Name" in node},
@@ -152,7 +171,8 @@ async def touched_partitions(conn: Connection) -> set[str]:
         select c.relname::text as name
           from pg_locks l
           join pg_class c on c.oid = l.relation
-         where l.pid = pg_backend_pid() and c.relkind = 'r' and c.relname ~ '^chunk_vector_[0-9a-f]{32}$'
+         where l.pid = pg_backend_pid() and c.relkind = 'r'
+           and c.relname ~ '^chunk_vector_[0-9a-f]{32}$'
         """
     )
     return {row["name"] for row in rows}
@@ -162,23 +182,24 @@ def partition(space_uid: UUID, suffix: str = "") -> str:
     return f"chunk_vector_{space_uid.hex}{suffix}"
 
 
-def searched(world: World, *, exact: bool, filter: str = "") -> tuple[str, list[object]]:
-    """The SQL of a search and its arguments, as the service puts them together."""
+def found(world: World, *, exact: bool, filter: str = "") -> Callable[[Any], Awaitable[object]]:
+    """A search, put together as the service does."""
     asked = parse(filter, {})
     joined = search.asks_more_than(only_declared((YEAR,)), asked)
     fields = Fields(SEARCH_COLUMNS, declared((YEAR,)))
     condition = compile_filter(asked, fields, FIRST_FILTER_PARAMETER)
-    head, tail = search.render(DIMENSION, world.collection.distance, exact, joined)
-    space_uid = world.collection.active_space_uid
-    arguments = [world.vector, space_uid, 10, False, 40, *condition.parameters]
-    return head + condition.sql + tail, arguments
+    c = world.collection
+    plan = search.Plan(DIMENSION, c.distance, None if exact else 40, joined)
+    query = search.Query(
+        c.collection_uid, c.collection_id, c.active_space_uid, world.vector, 10, False, condition
+    )
+    return lambda conn: search.search(conn, plan, query)
 
 
 async def test_a_search_goes_by_the_hnsw_index_of_its_own_partition(
     world: World, conn: Connection
 ) -> None:
-    sql, arguments = searched(world, exact=False)
-    plan = await explain(conn, sql, *arguments)
+    plan = await explained(conn, found(world, exact=False))
     space_uid = world.collection.active_space_uid
     assert partition(space_uid, "_hnsw") in plan.indexes
     assert {name for name in plan.relations if name.startswith("chunk_vector")} == {
@@ -189,33 +210,31 @@ async def test_a_search_goes_by_the_hnsw_index_of_its_own_partition(
 
 
 async def test_an_exact_search_does_not_use_the_hnsw_index(world: World, conn: Connection) -> None:
-    sql, arguments = searched(world, exact=True)
-    plan = await explain(conn, sql, *arguments)
+    plan = await explained(conn, found(world, exact=True))
     assert not [name for name in plan.indexes if name.endswith("_hnsw")]
     assert partition(world.collection.active_space_uid) in plan.relations
+    assert await touched_partitions(conn) == {partition(world.collection.active_space_uid)}
 
 
 @pytest.mark.parametrize("exact", [True, False])
 async def test_a_narrow_filter_on_a_declared_field_goes_by_the_fields_index(
     exact: bool, world: World, conn: Connection
 ) -> None:
-    sql, arguments = searched(world, exact=exact, filter="metadata.year = 7")
-    plan = await explain(conn, sql, *arguments)
+    plan = await explained(conn, found(world, exact=exact, filter="metadata.year = 7"))
     prefix = partition(world.collection.active_space_uid, "_f")
     assert [name for name in plan.indexes if name.startswith(prefix)]
     assert plan.scanned_whole <= {"collection"}
 
 
-async def test_a_search_under_a_wide_filter_still_goes_by_an_index(
+async def test_a_search_under_a_wide_filter_still_goes_by_the_hnsw_index(
     world: World, conn: Connection
 ) -> None:
-    sql, arguments = searched(world, exact=False, filter="metadata.year >= 0")
-    plan = await explain(conn, sql, *arguments)
+    plan = await explained(conn, found(world, exact=False, filter="metadata.year >= 0"))
     assert partition(world.collection.active_space_uid, "_hnsw") in plan.indexes
 
 
 async def test_a_document_is_read_by_its_id(conn: Connection) -> None:
-    plan = await explain(conn, documents.GET, "big", "d7", None, True)
+    plan = await explained(conn, lambda c: documents.get(c, "big", "d7", None))
     assert "document_id_once" in plan.indexes
     assert "document" not in plan.scanned_whole
 
@@ -236,44 +255,42 @@ async def test_a_page_of_documents_goes_by_its_keyset(
     column: object = "d2" if order == "document_id" else datetime.now(UTC)
     after = None if first else (column, uuid7())
     page = Page(10, documents.ORDERS[order], descending, after)
-    sql, parameters = page.statement(documents.LIST, Condition("true", []), 3)
-    uid = world.collection.collection_uid
-    plan = await explain(conn, sql, uid, False, False, *parameters)
+    uid, always = world.collection.collection_uid, Condition("true", [])
+    plan = await explained(conn, lambda c: documents.list_page(c, uid, False, False, always, page))
     assert index in plan.indexes
     assert "document" not in plan.scanned_whole
     assert "Sort" not in plan.nodes
 
 
-async def test_a_page_of_chunks_goes_by_the_documents_spans(
-    world: World, conn: Connection
-) -> None:
-    page = Page(10, chunks.BY_ORDINAL, False, (3, uuid7()))
-    sql, parameters = page.statement(chunks.LIST, Condition("true", []), 5)
-    uids = world.collection.collection_uid, world.collection.active_space_uid
-    plan = await explain(conn, sql, *uids, "d7", False, False, *parameters)
+async def test_a_page_of_chunks_goes_by_the_documents_spans(world: World, conn: Connection) -> None:
+    page, always = Page(10, chunks.BY_ORDINAL, False, (3, uuid7())), Condition("true", [])
+    plan = await explained(
+        conn,
+        lambda c: chunks.list_page(c, world.collection, "d7", (False, False), always, page),
+    )
     assert "document_id_once" in plan.indexes
     assert not plan.scanned_whole & {"document", "chunk", "chunk_span"}
 
 
 async def test_a_chunk_is_read_by_its_id(world: World, conn: Connection) -> None:
-    uids = world.collection.collection_uid, world.collection.active_space_uid
-    plan = await explain(conn, chunks.GET, *uids, "d7", "c3", False)
+    plan = await explained(conn, lambda c: chunks.get(c, world.collection, ("d7", "c3"), False))
     assert plan.indexes >= {"document_id_once", "chunk_id_once"}
 
 
 async def test_a_repeat_is_found_by_the_request_logs_key(conn: Connection) -> None:
-    plan = await explain(conn, requests.FIND, "tester", "/test", uuid7())
+    key = requests.RequestKey("tester", "/test", uuid7(), b"")
+    plan = await explained(conn, lambda c: requests.find(c, key))
     assert plan.indexes == {"request_log_pk"}
 
 
 async def test_the_queue_takes_chunks_by_its_own_index(conn: Connection) -> None:
-    plan = await explain(conn, text_queue.LEASE, 64, 60.0)
+    plan = await explained(conn, lambda c: text_queue.lease(c, 64, 60.0))
     assert "chunk_pending" in plan.indexes
     assert not plan.scanned_whole & {"chunk", "document"}
 
 
 async def test_a_collection_is_resolved_without_reading_the_documents(conn: Connection) -> None:
-    plan = await explain(conn, collections.SPACE, "big")
+    plan = await explained(conn, lambda c: collections.space(c, "big"))
     assert not [name for name in plan.relations if name.startswith(("document", "chunk"))]
 
 
@@ -316,8 +333,13 @@ async def create(conn: Connection, world: World) -> None:
     await make_document(conn, world.collection, "new")
 
 
+async def deliver(conn: Connection, world: World) -> None:
+    embedded = text_queue.Embedded(uuid7(), b"", world.vector, {})
+    await text_queue.deliver(conn, [embedded], [world.document.document_uid])
+
+
 @pytest.mark.parametrize(
-    "work", [create, change, remove, upsert, remove_chunk, read_chunk, list_chunks]
+    "work", [create, change, remove, upsert, remove_chunk, read_chunk, list_chunks, deliver]
 )
 async def test_a_statement_plans_for_one_space_however_many_there_are(
     work: Any, world: World, conn: Connection

@@ -19,7 +19,9 @@ SCALARS = (
     | st.floats(allow_nan=False, allow_infinity=False).filter(lambda x: not x.is_integer())
 )
 JSON = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner), max_leaves=12
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner),
+    max_leaves=12,
 )
 OBJECTS = st.dictionaries(st.text(), JSON, max_size=4)
 
@@ -45,7 +47,9 @@ def test_a_struct_comes_back_as_it_went_in(json: dict[str, object]) -> None:
     assert struct_of(to_json(struct)) == struct
 
 
-@pytest.mark.parametrize(("number", "kept"), [(1.0, 1), (-3.0, -3), (0.0, 0), (float(EXACT), EXACT)])
+@pytest.mark.parametrize(
+    ("number", "kept"), [(1.0, 1), (-3.0, -3), (0.0, 0), (float(EXACT), EXACT)]
+)
 def test_a_whole_double_becomes_an_integer(number: float, kept: int) -> None:
     value = json_value(Value(number_value=number))
     assert value == kept

@@ -1,8 +1,6 @@
 """The audit log's latest events, for people."""
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from knowledge.v1.audit_event_pb2 import AuditEvent, AuditOutcome
@@ -10,14 +8,13 @@ from knowledge.v1.audit_service_pb2 import ListAuditEventsRequest
 from knowledged.commands.client import Client
 from knowledged.commands.printable import printable
 
-_COLUMNS = ("time (UTC)", "actor", "action", "resource", "outcome")
-
 
 async def show_trail(console: Console, client: Client, latest: int) -> None:
     """The `latest` events, newest first, and how many there are in all."""
     request = ListAuditEventsRequest(page_size=latest)
     answer = await client.call(client.audit.ListAuditEvents, request)
-    console.print(_table(list(answer.events)))
+    for event in answer.events:
+        console.print(_line(event), soft_wrap=True)
     total = await _count(client)
     console.print(f"{total:,} events in all, each committed with its change", highlight=False)
 
@@ -32,14 +29,13 @@ async def _count(client: Client) -> int:
             return total
 
 
-def _table(events: list[AuditEvent]) -> Table:
-    table = Table(*_COLUMNS, box=box.SIMPLE_HEAD)
-    for event in events:
-        table.add_row(*(Text(printable(cell)) for cell in _cells(event)))
-    return table
-
-
-def _cells(event: AuditEvent) -> tuple[str, ...]:
+def _line(event: AuditEvent) -> Text:
+    """Time in UTC, actor, action, outcome, resources."""
     outcome = AuditOutcome.Name(event.outcome).removeprefix("AUDIT_OUTCOME_").lower()
     at = event.occurred_at.ToDatetime().isoformat(" ", "milliseconds")
-    return at, event.actor, event.action, ", ".join(event.resources), outcome
+    return Text.assemble(
+        (at, "dim"),
+        f"  {printable(event.actor):<9}  {event.action:<18}  ",
+        (f"{outcome:<7}", "green" if event.outcome == AuditOutcome.AUDIT_OUTCOME_DONE else "red"),
+        (f"  {printable(', '.join(event.resources))}", "cyan"),
+    )

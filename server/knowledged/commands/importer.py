@@ -20,8 +20,10 @@ from knowledged.commands.client import Client, RpcError, status_line
 from knowledged.commands.reader import BadInput, Item
 from knowledged.names import collection_name
 
-# Enough texts at once to fill the batches of the embedding model.
+# Enough texts of like length for the batches of the embedding model; more is not faster.
 CALLS_AT_ONCE = 32
+# So many long documents at once wait long for their vectors.
+_TIMEOUT_SECONDS = 600.0
 FAILURES_KEPT = 20
 _IDS_A_LOOKUP = 500
 _COMPARED = ("title", "mime_type", "source_uri", "metadata", "labels", "subject_ids")
@@ -163,9 +165,11 @@ class Importer:
     async def _bring(self, item: Item, stored: Stored) -> Outcome:
         knowledge = self._client.knowledge
         if stored is None:
-            await self._client.call(knowledge.CreateDocument, self._creation(item))
+            request = self._creation(item)
+            await self._client.call(knowledge.CreateDocument, request, _TIMEOUT_SECONDS)
             return Outcome.CREATED
-        await self._client.call(knowledge.UpdateDocument, self._update(item, stored))
+        change = self._update(item, stored)
+        await self._client.call(knowledge.UpdateDocument, change, _TIMEOUT_SECONDS)
         return Outcome.UPDATED
 
     def _creation(self, item: Item) -> pb.CreateDocumentRequest:

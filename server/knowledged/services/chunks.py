@@ -42,9 +42,7 @@ class Chunks:
             if await self._supplies.answered(call, key):
                 return await self._upserted(call, request, names)
             given = GivenChunks(self._supplies.text, space.collection)
-            fresh = Checks()
-            rows = given.rows(fresh, request.chunks)
-            checks.violations.extend(fresh.violations)
+            rows = given.rows(checks, request.chunks)
             checks.done()
             rows = await given.embedded(rows)
             if await self._written(call, key, request, space, rows):
@@ -95,8 +93,8 @@ class Chunks:
         rows: list[GivenChunk],
     ) -> bool:
         """Writes the chunks; False if the collection changed or a copy of it was first."""
-        collection, names = space.collection, document_of(request.parent)
-        assert names is not None  # noqa: S101 - the caller has checked it
+        collection = space.collection
+        names = collection.collection_id, request.parent.rpartition("/")[2]
         async with self._supplies.database.transaction(call.seconds_left(30)) as conn:
             owner = await chunk_changes.lock_document(
                 conn, collection.collection_uid, names[1], collection.revision

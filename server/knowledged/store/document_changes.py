@@ -202,7 +202,7 @@ UPDATE: LiteralString = recorded(
                event_id = ($1::knowledge.audit_record).event_id, update_time = $7::timestamptz
           from gate
          where d.document_uid = gate.resource_uid
-        returning d.document_uid, d.collection_uid, d.revision, d.update_time
+        returning d.document_uid, d.collection_uid, d.revision, d.update_time, $32::bool as cut
     ),
 """,
     PIECES,

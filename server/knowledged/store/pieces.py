@@ -68,9 +68,10 @@ class NewPieces:
         return self.cut, self.own_keys
 
 
-# Continues a statement that has the CTEs `collection` and `document` (the new state), with the
-# space as $8 and the parameters of NewPieces from $19 on. The space is bound, not joined: a plan
-# then locks its partition alone, not every collection's.
+# Continues a statement that has the CTEs `collection` and `document` (the new state, and `cut`),
+# with the space as $8 and the parameters of NewPieces from $19 on. The space is bound, not joined:
+# a plan then locks its partition alone, not every collection's. So it does only while no condition
+# beside it is constant, which is why `cut` comes out of a CTE.
 PIECES: LiteralString = """
     piece as (
         select * from unnest($19::uuid[], $20::text[], $21::text[], $22::bytea[], $23::int[],
@@ -104,7 +105,7 @@ PIECES: LiteralString = """
         update knowledge.chunk_span s
            set to_revision = d.revision
           from document d
-         where $32::bool
+         where d.cut
            and s.document_uid = d.document_uid
            and s.to_revision is null
            and not exists (
@@ -117,7 +118,7 @@ PIECES: LiteralString = """
                (document_uid, chunk_uid, ordinal, start_offset, end_offset, from_revision)
         select d.document_uid, w.chunk_uid, w.ordinal, w.start_offset, w.end_offset, d.revision
           from document d cross join wanted w
-         where $32::bool
+         where d.cut
            and not exists (
                select from knowledge.chunk_span s
                 where s.document_uid = d.document_uid and s.to_revision is null
@@ -127,7 +128,7 @@ PIECES: LiteralString = """
     gone as (
         delete from knowledge.chunk_vector v
          using document d
-         where $32::bool
+         where d.cut
            and v.space_uid = $8::uuid
            and v.document_uid = d.document_uid
            and v.chunk_uid not in (select chunk_uid from wanted)
@@ -141,7 +142,7 @@ PIECES: LiteralString = """
     back as (
         delete from knowledge.chunk_vector_parked v
          using document d
-         where $32::bool
+         where d.cut
            and v.space_uid = $8::uuid
            and v.document_uid = d.document_uid
            and v.chunk_uid in (select chunk_uid from wanted)
@@ -161,7 +162,7 @@ PIECES: LiteralString = """
           from document d
          where v.space_uid = $8::uuid
            and v.document_uid = d.document_uid
-           and (not $32::bool or v.chunk_uid in (select chunk_uid from wanted))
+           and (not d.cut or v.chunk_uid in (select chunk_uid from wanted))
            and v.fields is distinct from (v.fields - $33::text[]) || $31::jsonb
     )
 """

@@ -178,6 +178,7 @@ FORGET: LiteralString = """
 """
 
 
-async def forget(conn: Connection, at_most: int) -> None:
-    """Removes expired rows, at most so many."""
-    await conn.execute(FORGET, at_most)
+async def forget(conn: Connection, at_most: int) -> int:
+    """Removes expired rows, at most so many; how many."""
+    done = await conn.execute(FORGET, at_most)
+    return int(done.rpartition(" ")[2])

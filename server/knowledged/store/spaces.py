@@ -15,6 +15,7 @@ from knowledged.store.filter_sql import Kind, index_expression, index_method
 
 EXACT, BUILDING, INDEXED, DROPPED = 1, 2, 3, 4
 
+_LONGEST_SECONDS = 86_400
 _OPERATOR_CLASSES = {1: "halfvec_cosine_ops", 2: "halfvec_l2_ops", 3: "halfvec_ip_ops"}
 
 
@@ -214,15 +215,13 @@ async def set_ready_fields(
     await conn.execute(SET_READY, space_uid, fields_json(fields))
 
 
+# No row once it is detached; a detachment that a crash left half done can only be finished.
 DETACH: LiteralString = """
-    select format('alter table knowledge.chunk_vector detach partition knowledge.%I concurrently',
-                  knowledge.space_relation($1::uuid))
-"""
-IS_ATTACHED: LiteralString = """
-    select exists (
-               select from pg_inherits
-                where inhrelid
-                    = to_regclass('knowledge.' || knowledge.space_relation($1::uuid)))
+    select format('alter table knowledge.chunk_vector detach partition knowledge.%I %s',
+                  knowledge.space_relation($1::uuid),
+                  case when inhdetachpending then 'finalize' else 'concurrently' end)
+      from pg_inherits
+     where inhrelid = to_regclass('knowledge.' || knowledge.space_relation($1::uuid))
 """
 DROP: LiteralString = """
     select format('drop table if exists knowledge.%I', knowledge.space_relation($1::uuid))
@@ -241,8 +240,8 @@ PURGE_DOCUMENTS: LiteralString = """
 
 async def drop_partition(conn: Connection, space_uid: UUID) -> None:
     """Detaches and drops a deleted space's partition; neither blocks searches in others."""
-    if await conn.fetchval(IS_ATTACHED, space_uid):
-        await _run(conn, DETACH, space_uid)
+    if detach := await conn.fetchval(DETACH, space_uid):
+        await conn.execute(detach, timeout=_LONGEST_SECONDS)
     await _run(conn, DROP, space_uid)
     await conn.execute(PURGE_PARKED, space_uid)
 
@@ -259,4 +258,4 @@ async def purge_space(conn: Connection, space_uid: UUID) -> None:
 
 async def _run(conn: Connection, statement: LiteralString, *parameters: object) -> None:
     """Executes the text that the statement gives, without a time limit of its own."""
-    await conn.execute(await conn.fetchval(statement, *parameters), timeout=86_400)
+    await conn.execute(await conn.fetchval(statement, *parameters), timeout=_LONGEST_SECONDS)
