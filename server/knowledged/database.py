@@ -14,7 +14,7 @@ import asyncpg
 
 from knowledged.codecs import set_codecs
 from knowledged.connection import Connection, connect
-from knowledged.errors import Overloaded, Unavailable
+from knowledged.errors import DeadlineExceeded, Overloaded, Unavailable
 
 __all__ = ["Connection", "Database"]
 
@@ -87,7 +87,8 @@ class Database:
         """A connection to read with, outside a transaction: each statement is its own.
 
         Waits for a free one until the time limit, or `seconds_left` of the call if that is less.
-        Raises Overloaded (POOL_EXHAUSTED) if all are in use, Unavailable if none can be opened.
+        Raises Overloaded (POOL_EXHAUSTED) if all are in use, Unavailable if none can be opened,
+        DeadlineExceeded if `seconds_left` were too few to tell.
         """
         return self._borrowed(seconds_left)
 
@@ -150,6 +151,8 @@ class Database:
                 raise Overloaded(
                     "all database connections are in use", reason="POOL_EXHAUSTED"
                 ) from error
+            if seconds_left is not None and seconds_left < limit:
+                raise DeadlineExceeded("the time for the call ran out") from error
             raise Unavailable(_AWAY) from error
 
     def _all_in_use(self) -> bool:

@@ -9,9 +9,8 @@ from knowledged.database import Database
 from knowledged.declared_fields import CHUNK, DOCUMENT, stored_fields
 from knowledged.embedding.embedder import Embedder
 from knowledged.errors import Overloaded, status_of
-from knowledged.store import collections, text_queue
-from knowledged.store.collections import FilterField
-from knowledged.store.text_queue import Embedded, Waiting
+from knowledged.store import text_queue
+from knowledged.store.text_queue import Described, Embedded, Waiting
 
 _BATCH = 64
 _LEASE_SECONDS = 60.0
@@ -69,28 +68,14 @@ class TextWorkers:
         except Exception as error:
             await self._postpone(waiting, status_of(error).message)
             return
-        fields = await self._fields(waiting)
-        embedded = [
-            Embedded(item.chunk_uid, item.content_sha256, row.tobytes(), row_fields)
-            for item, row, row_fields in zip(waiting, vectors, fields, strict=True)
-        ]
-        documents = list({item.document_uid for item in waiting})
         async with self._database.transaction() as conn:
-            await text_queue.deliver(conn, embedded, documents)
-
-    async def _fields(self, waiting: Sequence[Waiting]) -> list[dict[str, object]]:
-        """What each vector row keeps for filters, as the collections declare it now."""
-        declared = {i: await self._declared(i) for i in {item.collection_id for item in waiting}}
-        return [
-            stored_fields(declared[item.collection_id], DOCUMENT, item.document_metadata)
-            | stored_fields(declared[item.collection_id], CHUNK, item.metadata)
-            for item in waiting
-        ]
-
-    async def _declared(self, collection_id: str) -> tuple[FilterField, ...]:
-        async with self._database.read() as conn:
-            space = await collections.space(conn, collection_id)
-        return space.collection.filter_fields if space else ()
+            described = await text_queue.lock(conn, waiting)
+            embedded = [
+                Embedded(item.chunk_uid, item.content_sha256, row.tobytes(), _fields(about))
+                for item, row in zip(waiting, vectors, strict=True)
+                if (about := described.get(item.chunk_uid))
+            ]
+            await text_queue.deliver(conn, embedded)
 
     async def _postpone(self, waiting: Sequence[Waiting], why: str) -> None:
         if not waiting:
@@ -98,3 +83,10 @@ class TextWorkers:
         async with self._database.write() as conn:
             uids = [item.chunk_uid for item in waiting]
             await text_queue.postpone(conn, uids, _MOST_ATTEMPTS, why)
+
+
+def _fields(about: Described) -> dict[str, object]:
+    """What the vector row keeps for filters, as the collection declares it now."""
+    declared = about.filter_fields
+    of_document = stored_fields(declared, DOCUMENT, about.metadata)
+    return of_document | stored_fields(declared, CHUNK, about.chunk_metadata)

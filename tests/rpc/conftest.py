@@ -6,11 +6,9 @@ collections of their own; never list everything and expect to be alone.
 """
 
 import os
-import secrets
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,8 @@ import grpc
 import grpc.aio
 import pytest
 import pytest_asyncio
-import yaml
 from grpc_health.v1.health_pb2_grpc import HealthStub
+from secured import SecuredServer, furnished, write_access_file
 
 from cluster import Cluster, DatabaseUrls
 from knowledge.v1.audit_service_pb2_grpc import AuditServiceStub
@@ -28,7 +26,6 @@ from knowledge.v1.config_service_pb2_grpc import ConfigServiceStub
 from knowledge.v1.knowledge_service_pb2 import CreateCollectionRequest
 from knowledge.v1.knowledge_service_pb2_grpc import KnowledgeServiceStub
 from knowledge.v1.vector_service_pb2_grpc import VectorServiceStub
-from knowledged.access import token_hash
 from knowledged.app import Running
 from served import Serve
 
@@ -136,42 +133,6 @@ def only_here() -> None:
         pytest.skip("needs its own server or database, and TARGET is another's")
 
 
-OWN = "own"
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """Someone with a token; pass `metadata=subject.metadata` with a call."""
-
-    name: str
-    token: str
-
-    @property
-    def metadata(self) -> tuple[tuple[str, str], ...]:
-        return (("authorization", f"Bearer {self.token}"),)
-
-
-@dataclass(frozen=True, slots=True)
-class SecuredServer:
-    """A server with AUTH=token on a database of its own.
-
-    It knows a subject for each role, granted every collection, and `confined-reader`,
-    `confined-writer`, `confined-auditor` and `confined-admin`, granted the collection `own` alone.
-    """
-
-    channel: grpc.aio.Channel
-    subjects: dict[str, Subject]
-
-    def metadata(self, subject: str) -> tuple[tuple[str, str], ...]:
-        return self.subjects[subject].metadata
-
-
-SUBJECTS: dict[str, tuple[str, str | list[str]]] = {
-    **{role: (role, "*") for role in ("reader", "writer", "auditor", "operator", "admin")},
-    **{f"confined-{role}": (role, [OWN]) for role in ("reader", "writer", "auditor", "admin")},
-}
-
-
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def secured_server(
     only_here: None,
@@ -179,34 +140,11 @@ async def secured_server(
     serve: Serve,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[SecuredServer]:
-    subjects, entries = _subjects()
+    """See SecuredServer."""
     file = tmp_path_factory.mktemp("access") / "access.yaml"
-    file.write_text(yaml.safe_dump({"subjects": entries}))
-    file.chmod(0o600)
+    subjects = write_access_file(file)
     async with (
         serve(second_database, auth="token", access_file=file) as running,
         grpc.aio.insecure_channel(f"127.0.0.1:{running.port}") as opened,
     ):
-        yield SecuredServer(opened, subjects)
-
-
-def _subjects() -> tuple[dict[str, Subject], list[dict[str, Any]]]:
-    tokens = {name: _token() for name in SUBJECTS}
-    subjects = {name: Subject(name, token) for name, (token, _) in tokens.items()}
-    entries: list[dict[str, Any]] = [
-        {
-            "subject": name,
-            "roles": [role],
-            "collections": collections,
-            "tokens": [tokens[name][1]],
-        }
-        for name, (role, collections) in SUBJECTS.items()
-    ]
-    return subjects, entries
-
-
-def _token() -> tuple[str, dict[str, str]]:
-    """A token and its entry of the access file."""
-    token_id, salt = secrets.token_hex(4), secrets.token_bytes(16)
-    token = f"kd_{token_id}_{secrets.token_urlsafe(32)}"
-    return token, {"id": token_id, "salt": salt.hex(), "hash": token_hash(salt, token).hex()}
+        yield await furnished(opened, subjects)

@@ -35,6 +35,7 @@ async def refused(call: Awaitable[Any]) -> Refusal:
 
 def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
     trailing = dict(error.trailing_metadata() or ())
+    assert error.code() is not grpc.StatusCode.UNKNOWN
     status = Status.FromString(trailing["grpc-status-details-bin"])
     assert CODES[status.code] is error.code()
     assert status.message == error.details()

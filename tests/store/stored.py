@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 
 from knowledged.audit_leaf import Event, Payload, new_salt
 from knowledged.connection import Connection
-from knowledged.declared_fields import DOCUMENT, stored_fields
+from knowledged.declared_fields import CHUNK, DOCUMENT, stored_fields
 from knowledged.store import chunk_changes, collection_changes, document_changes, documents
 from knowledged.store.chunk_changes import GivenChunk
 from knowledged.store.collections import Collection, FilterField
@@ -50,6 +50,7 @@ async def make_collection(
     dimension: int = 4,
     distance: int = COSINE,
     fields: tuple[FilterField, ...] = (),
+    model: str = "",
 ) -> Collection:
     now = datetime.now(UTC)
     made = Collection(
@@ -59,7 +60,7 @@ async def make_collection(
         description="",
         dimension=dimension,
         distance=distance,
-        embedding_model="",
+        embedding_model=model,
         language="english",
         chunk_max_tokens=254,
         chunk_overlap_tokens=32,
@@ -118,30 +119,51 @@ async def add_chunks(
 ) -> None:
     """A chunk `c0`, `c1`, ... for each row of `vectors`, (n, dimension), after those given before.
 
-    `metadata` is that of each chunk; filter fields of the document are kept beside it.
+    `metadata` is that of each chunk.
     """
-    of_document = stored_fields(collection.filter_fields, DOCUMENT, document.metadata)
-    first = await conn.fetchval(
+    rows: list[bytes | None] = [row.astype("<f4").tobytes() for row in vectors]
+    first: int = await conn.fetchval(
         "select count(*) from knowledge.chunk where document_uid = $1::uuid", document.document_uid
     )
+    texts = [f"text {first + i}" for i in range(len(rows))]
+    await _write(conn, collection, document, first, texts, rows, metadata)
+
+
+async def add_texts(
+    conn: Connection,
+    collection: Collection,
+    document: Document,
+    texts: Sequence[str],
+    metadata: Sequence[Mapping[str, object]] = (),
+) -> None:
+    """A chunk `c0`, `c1`, ... for each text, over those given before; they wait for vectors."""
+    await _write(conn, collection, document, 0, texts, [None] * len(texts), metadata)
+
+
+async def _write(
+    conn: Connection,
+    collection: Collection,
+    document: Document,
+    first: int,
+    texts: Sequence[str],
+    vectors: Sequence[bytes | None],
+    metadata: Sequence[Mapping[str, object]],
+) -> None:
+    of_document = stored_fields(collection.filter_fields, DOCUMENT, document.metadata)
+    about = [dict(each) for each in metadata] or [{} for _ in texts]
     given = [
         GivenChunk(
             chunk_uid=uuid7(),
-            chunk_id=f"c{first + i}",
-            content=f"text {first + i}",
-            content_sha256=hashlib.sha256(f"text {first + i}".encode()).digest(),
-            metadata=dict(metadata[i]) if metadata else {},
-            ordinal=first + i,
+            chunk_id=f"c{place}",
+            content=text,
+            content_sha256=hashlib.sha256(text.encode()).digest(),
+            metadata=own,
+            ordinal=place,
             token_count=2,
-            embedding=row.astype("<f4").tobytes(),
-            fields=of_document
-            | (
-                stored_fields(collection.filter_fields, "chunk_metadata", dict(metadata[i]))
-                if metadata
-                else {}
-            ),
+            embedding=vector,
+            fields=of_document | stored_fields(collection.filter_fields, CHUNK, own),
         )
-        for i, row in enumerate(vectors)
+        for place, (text, vector, own) in enumerate(zip(texts, vectors, about, strict=True), first)
     ]
     async with conn.transaction():
         change = mutation(collection.collection_uid)

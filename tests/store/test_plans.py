@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pytest
 from stored import (
     L2,
@@ -45,13 +46,14 @@ from knowledged.store.search import FIRST_FILTER_PARAMETER, SEARCH_COLUMNS
 
 DIMENSION = 16
 ROWS = 3_200
+DOCUMENTS = 200
 OTHERS = 20
 YEAR = FilterField("metadata.year", NUMBER)
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A database with an indexed space of 3,200 chunks, one document each eight, and 20 more."""
+    """A database with an indexed space of 3,200 chunks in 200 documents, and 20 more spaces."""
 
     dsn: str
     collection: Collection
@@ -86,10 +88,9 @@ async def _built(server_dsn: str, owner_dsn: str) -> World:
 async def _filled(conn: Connection) -> tuple[Collection, Document, bytes]:
     collection = await make_collection(conn, "big", dimension=DIMENSION, fields=(YEAR,))
     vectors = clustered(ROWS, DIMENSION)
-    for first in range(0, ROWS, 8):
-        year: dict[str, object] = {"year": first // 8}
-        document = await make_document(conn, collection, f"d{first // 8}", year)
-        await add_chunks(conn, collection, document, vectors[first : first + 8])
+    for number, rows in enumerate(np.split(vectors, DOCUMENTS)):
+        document = await make_document(conn, collection, f"d{number}", {"year": number})
+        await add_chunks(conn, collection, document, rows)
     for number in range(OTHERS):
         other = await make_collection(conn, f"other{number}", dimension=4, distance=L2)
         document = await make_document(conn, other, "d")
@@ -335,7 +336,7 @@ async def create(conn: Connection, world: World) -> None:
 
 async def deliver(conn: Connection, world: World) -> None:
     embedded = text_queue.Embedded(uuid7(), b"", world.vector, {})
-    await text_queue.deliver(conn, [embedded], [world.document.document_uid])
+    await text_queue.deliver(conn, [embedded])
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,13 @@ import math
 import orjson
 import pytest
 from google.protobuf.struct_pb2 import Struct, Value
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from knowledged.services.json_struct import fill, json_value, json_values, to_json
+
+# A busy machine is no reason to fail.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 EXACT = 2**53
 SCALARS = (
@@ -32,6 +35,7 @@ def struct_of(json: dict[str, object]) -> Struct:
     return struct
 
 
+@unhurried
 @given(OBJECTS)
 def test_json_comes_back_as_it_went_in(json: dict[str, object]) -> None:
     through_the_wire = Struct.FromString(struct_of(json).SerializeToString())
@@ -41,6 +45,7 @@ def test_json_comes_back_as_it_went_in(json: dict[str, object]) -> None:
     )
 
 
+@unhurried
 @given(OBJECTS)
 def test_a_struct_comes_back_as_it_went_in(json: dict[str, object]) -> None:
     struct = struct_of(json)

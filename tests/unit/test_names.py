@@ -3,14 +3,18 @@
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from knowledged import names
 
+# A busy machine is no reason to fail.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 IDS = st.text(min_size=1, max_size=names.LONGEST_ID).filter(lambda s: names.id_fault(s) is None)
 
 
+@unhurried
 @given(IDS, IDS, IDS)
 def test_names_give_back_the_ids_they_are_made_of(a: str, b: str, c: str) -> None:
     assert names.collection_of(names.collection_name(a)) == (a,)
@@ -18,6 +22,7 @@ def test_names_give_back_the_ids_they_are_made_of(a: str, b: str, c: str) -> Non
     assert names.chunk_of(f"collections/{a}/documents/{b}/chunks/{c}") == (a, b, c)
 
 
+@unhurried
 @given(st.text(max_size=60))
 def test_an_arbitrary_text_is_parsed_or_refused_but_never_fails(text: str) -> None:
     for parse in (names.collection_of, names.document_of, names.chunk_of):

@@ -4,10 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from knowledged.vectors import COSINE, FLOAT16_MAX, VectorRule, bytes_of
+
+# A busy machine is no reason to fail.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 L2, INNER_PRODUCT = 2, 3
 RULE = VectorRule(4, COSINE)
@@ -24,6 +27,7 @@ def float16_accepts(data: bytes) -> bool:
     return bool(np.isfinite(values).all() and (np.abs(values) <= FLOAT16_MAX).all())
 
 
+@unhurried
 @given(st.lists(FLOATS, min_size=4, max_size=4), st.sampled_from([COSINE, L2, INNER_PRODUCT]))
 def test_exactly_those_that_the_index_can_hold_are_good(values: list[float], distance: int) -> None:
     data = vector(*values)
@@ -33,6 +37,7 @@ def test_exactly_those_that_the_index_can_hold_are_good(values: list[float], dis
     assert (VectorRule(4, distance).fault(data) is None) == good
 
 
+@unhurried
 @given(st.lists(FLOATS, max_size=8))
 def test_only_the_right_dimension_is_good(values: list[float]) -> None:
     fault = VectorRule(4, L2).fault(vector(*values))
@@ -40,6 +45,7 @@ def test_only_the_right_dimension_is_good(values: list[float]) -> None:
         assert fault == f"{4 * len(values)} bytes; 4 float32 values take 16"
 
 
+@unhurried
 @given(st.binary(max_size=40))
 def test_arbitrary_bytes_are_judged_without_failing(data: bytes) -> None:
     fault = RULE.fault(data)
@@ -76,6 +82,7 @@ def test_every_faulty_value_is_found_wherever_it_stands() -> None:
         assert RULE.fault(vector(*values)) is not None
 
 
+@unhurried
 @given(st.lists(st.floats(width=32, allow_nan=False), max_size=16))
 def test_floats_become_the_same_float32_bytes(values: list[float]) -> None:
     assert bytes_of(values) == vector(*values)

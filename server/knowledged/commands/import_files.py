@@ -43,6 +43,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     except RpcError as error:
         print(status_line(error), file=sys.stderr)
         return 1
+    except PermissionError as error:
+        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
 
 
 async def _import(

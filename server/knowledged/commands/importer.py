@@ -70,8 +70,10 @@ class Report:
             self.failures.append(failure)
 
 
-Stored = Document | None
 Told = Callable[[Outcome], None]
+Stored = Document | None
+# Documents to write, each with what is there of it; None says that there are no more.
+Queue = asyncio.Queue[tuple[Item, Stored] | None]
 
 
 class Importer:
@@ -93,7 +95,7 @@ class Importer:
 
     async def run(self, entries: Iterable[Item | BadInput]) -> Report:
         """Goes through the entries; `tell` hears of each. Only what would refuse all stops it."""
-        queue = asyncio.Queue[tuple[Item, Stored] | None](2 * self._calls_at_once)
+        queue = Queue(2 * self._calls_at_once)
         try:
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(self._calls_at_once):
@@ -103,9 +105,7 @@ class Importer:
             self._report.stopped = status_line(_first(refused))
         return self._report
 
-    async def _feed(
-        self, queue: asyncio.Queue[tuple[Item, Stored] | None], entries: Iterable[Item | BadInput]
-    ) -> None:
+    async def _feed(self, queue: Queue, entries: Iterable[Item | BadInput]) -> None:
         for items in _blocks(self._accepted(entries)):
             stored = await self._stored([item.document_id for item in items])
             for item in items:
@@ -123,15 +123,13 @@ class Importer:
                 self._seen.add(entry.document_id)
                 yield entry
 
-    async def _sort(
-        self, queue: asyncio.Queue[tuple[Item, Stored] | None], item: Item, stored: Stored
-    ) -> None:
-        if stored is None or not (stored.HasField("delete_time") or _same(item.document, stored)):
-            await queue.put((item, stored))
-        elif stored.HasField("delete_time"):
+    async def _sort(self, queue: Queue, item: Item, stored: Stored) -> None:
+        if stored is not None and stored.HasField("delete_time"):
             self._fail(item.document_id, "it was deleted, and its id is not free again")
-        else:
+        elif stored is not None and _same(item.document, stored):
             self._done(Outcome.UNCHANGED)
+        else:
+            await queue.put((item, stored))
 
     async def _stored(self, document_ids: Sequence[str]) -> dict[str, Document]:
         """What is there of these, by id, without content; deleted ones too."""
@@ -152,7 +150,7 @@ class Importer:
             if not request.page_token:
                 return found
 
-    async def _work(self, queue: asyncio.Queue[tuple[Item, Stored] | None]) -> None:
+    async def _work(self, queue: Queue) -> None:
         while (taken := await queue.get()) is not None:
             item, stored = taken
             try:

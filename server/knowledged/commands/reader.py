@@ -116,7 +116,7 @@ def _numbered_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """The lines that are not blank, counted from 1 as editors do; without a byte order mark."""
     for number, line in enumerate(file, 1):
         text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-        if text.strip():
+        if text := text.rstrip():
             yield number, text
 
 
@@ -136,6 +136,8 @@ def _read_line(where: str, text: bytes) -> Item | BadInput:
     document_id = line.document_id
     if document_id is None:
         document_id = hashlib.sha256(line.content.encode()).hexdigest()[:32]
+    if fault := id_fault(document_id):
+        return BadInput(where, f"document_id: {fault}")
     return Item(document_id, _document(line))
 
 
@@ -157,7 +159,7 @@ def _problems(error: ValidationError) -> Iterator[str]:
     found = error.errors(include_input=False, include_url=False, include_context=False)
     for problem in found:
         path = ".".join(map(str, problem["loc"]))
-        message = problem["msg"].removeprefix("Input ")
+        message = problem["msg"].removeprefix("Input ").replace(" at line 1 column", " at column")
         if "hex escape" in message or "surrogate" in message:
             message = f"{message} (half of a surrogate pair is no character)"
         yield f"{path}: {message}" if path else message

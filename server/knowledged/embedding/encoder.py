@@ -38,8 +38,9 @@ def _session(model: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Threads that spin on after a run took 45 ms of CPU for each query: they belong to PostgreSQL.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
+    # A thread that spins while it waits holds a core that PostgreSQL or its own peer could use: on
+    # 2 busy cores that made batches half as fast, for twice the CPU.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Lengths vary, so plans of memory by shape only pile up.
     options.enable_mem_pattern = False
     options.log_severity_level = 4

@@ -5,11 +5,10 @@ from knowledged.call import Call
 from knowledged.checks import Checks
 from knowledged.names import audit_event_of
 from knowledged.services import pack
-from knowledged.services.listing import by_attribute, parsed_filter
+from knowledged.services.listing import by_attribute, filter_condition
 from knowledged.services.supplies import Supplies, granted
 from knowledged.store import audit
 from knowledged.store.audit import BY_TIME, FIELDS
-from knowledged.store.filter_sql import compile as compile_filter
 
 SHAPE = '"auditEvents/{event_id}" with a UUID'
 
@@ -32,10 +31,9 @@ class Audit:
         self, request: pb.ListAuditEventsRequest, call: Call
     ) -> pb.ListAuditEventsResponse:
         checks, order_by = Checks(), request.order_by or "occurred_at desc"
-        asked = parsed_filter(checks, request)
+        condition = filter_condition(checks, request, FIELDS, 2)
         orders, position = {"occurred_at": BY_TIME}, by_attribute("event_id")
         listing = self._supplies.lists.listing(checks, call, request, orders, order_by, position)
-        condition = compile_filter(asked, FIELDS, 2)
         async with self._supplies.database.read(call.seconds_left(30)) as conn:
             rows = await audit.list_page(conn, granted(call), condition, listing.page)
         room = self._supplies.limits.max_message_bytes

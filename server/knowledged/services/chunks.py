@@ -10,14 +10,13 @@ from knowledged.names import chunk_of, document_of
 from knowledged.services import pack
 from knowledged.services.drafts import CALLER
 from knowledged.services.given_chunks import GivenChunks
-from knowledged.services.listing import by_attribute, parsed_filter
+from knowledged.services.listing import by_attribute, filter_condition
 from knowledged.services.recording import Change, mutation, request_key
 from knowledged.services.supplies import Supplies, granted
 from knowledged.store import chunk_changes, chunks, documents
 from knowledged.store.chunk_changes import Deleted, GivenChunk, Owner
 from knowledged.store.chunks import BY_ORDINAL, FIELDS
 from knowledged.store.collections import Space
-from knowledged.store.filter_sql import compile as compile_filter
 from knowledged.store.requests import Mutation, RequestKey
 
 DOCUMENT_SHAPE = '"collections/{collection}/documents/{document}"'
@@ -59,10 +58,9 @@ class Chunks:
     async def ListChunks(self, request: pb.ListChunksRequest, call: Call) -> pb.ListChunksResponse:
         checks = Checks()
         names = checks.name("parent", request.parent, document_of, DOCUMENT_SHAPE)
-        asked = parsed_filter(checks, request)
+        condition = filter_condition(checks, request, FIELDS, 6)
         orders, position = {"ordinal": BY_ORDINAL}, by_attribute("chunk_uid")
         listing = self._supplies.lists.listing(checks, call, request, orders, "ordinal", position)
-        condition = compile_filter(asked, FIELDS, 6)
         parts = request.view == View.VIEW_FULL, request.include_embedding
         space = await self._supplies.directory.resolve(call, names[0])
         async with self._supplies.database.read(call.seconds_left(30)) as conn:

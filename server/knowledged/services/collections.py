@@ -10,12 +10,11 @@ from knowledged.errors import Conflict, Denied, NotFound, WrongState
 from knowledged.names import collection_name, collection_of, new_id
 from knowledged.services import pack
 from knowledged.services.drafts import COLLECTION_PATHS, mask_paths
-from knowledged.services.listing import by_attribute, parsed_filter
+from knowledged.services.listing import by_attribute, filter_condition
 from knowledged.services.recording import Change, mutation, request_key
 from knowledged.services.supplies import Supplies, granted
 from knowledged.store import collection_changes, collections
 from knowledged.store.collections import FIELDS, ORDERS, Collection
-from knowledged.store.filter_sql import compile as compile_filter
 from knowledged.store.requests import Answered, Mutation, RequestKey
 
 SHAPE = '"collections/{collection}"'
@@ -62,10 +61,9 @@ class Collections:
         self, request: pb.ListCollectionsRequest, call: Call
     ) -> pb.ListCollectionsResponse:
         checks, order_by = Checks(), request.order_by or "collection_id"
-        asked = parsed_filter(checks, request)
+        condition = filter_condition(checks, request, FIELDS, 2)
         position = by_attribute("collection_uid")
         listing = self._supplies.lists.listing(checks, call, request, ORDERS, order_by, position)
-        condition = compile_filter(asked, FIELDS, 2)
         async with self._supplies.database.read(call.seconds_left(30)) as conn:
             rows = await collections.list_page(conn, granted(call), condition, listing.page)
         room = self._supplies.limits.max_message_bytes

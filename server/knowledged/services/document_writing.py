@@ -6,6 +6,7 @@ demands that nothing changed meanwhile. If something did, it is tried again with
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -13,7 +14,7 @@ from knowledge.v1.document_pb2 import Document as DocumentMessage
 from knowledged.call import Call
 from knowledged.checks import Checks
 from knowledged.declared_fields import DOCUMENT, own_keys, stored_fields, type_faults
-from knowledged.errors import Conflict, Invalid, NotFound, WrongState
+from knowledged.errors import AlreadyExists, Conflict, Invalid, NotFound, WrongState
 from knowledged.services import pack
 from knowledged.services.drafts import SERVER
 from knowledged.services.recording import Change, mutation
@@ -67,6 +68,7 @@ class DocumentWriter:
                 return await self._as_answered(asked.call, answered)
             _check_types(space, row)
             if asked.validate_only:
+                await self._refuse_taken(asked.call, row)
                 return _unchanged(asked.call, row)
             cut = await self._cut(space, row, vectors)
             draft = _completed(row, cut, NOTHING_KNOWN)
@@ -137,6 +139,12 @@ class DocumentWriter:
         row = drafts.document(checks, update.message, update.names, now)
         checks.done()
         return await self.create(asked, row)
+
+    async def _refuse_taken(self, call: Call, row: Document) -> None:
+        """As the statement would, which does not run for validate_only."""
+        with suppress(NotFound):
+            await self._read(call, (row.collection_id, row.document_id), content=False)
+            raise AlreadyExists("document_id: is taken")
 
     async def _cut(self, space: Space, row: Document, vectors: Vectors) -> NewPieces:
         if row.origin != SERVER:

@@ -12,13 +12,12 @@ from knowledged.names import collection_of, document_of, new_id
 from knowledged.services import pack
 from knowledged.services.document_writing import Asked, DocumentWriter, Update
 from knowledged.services.drafts import DOCUMENT_PATHS, mask_paths
-from knowledged.services.listing import by_attribute, parsed_filter
+from knowledged.services.listing import by_attribute, filter_condition
 from knowledged.services.recording import request_key
 from knowledged.services.supplies import Supplies, granted
 from knowledged.store import documents
 from knowledged.store.documents import DOCUMENT_FIELDS, ORDERS
 from knowledged.store.filter_sql import Fields
-from knowledged.store.filter_sql import compile as compile_filter
 
 COLLECTION_SHAPE = '"collections/{collection}"'
 SHAPE = '"collections/{collection}/documents/{document}"'
@@ -63,10 +62,9 @@ class Documents:
     ) -> pb.ListDocumentsResponse:
         checks, order_by = Checks(), request.order_by or "create_time"
         (collection_id,) = checks.name("parent", request.parent, collection_of, COLLECTION_SHAPE)
-        asked = parsed_filter(checks, request)
+        condition = filter_condition(checks, request, FIELDS, 4)
         position = by_attribute("document_uid")
         listing = self._supplies.lists.listing(checks, call, request, ORDERS, order_by, position)
-        condition = compile_filter(asked, FIELDS, 4)
         space = await self._supplies.directory.resolve(call, collection_id)
         parts = request.show_deleted, request.view == View.VIEW_FULL
         async with self._supplies.database.read(call.seconds_left(30)) as conn:

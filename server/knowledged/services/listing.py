@@ -13,6 +13,8 @@ from knowledged.errors import Invalid
 from knowledged.filter_language import Filter, parse
 from knowledged.page_token import PageTokens, binding
 from knowledged.services.json_struct import json_values
+from knowledged.store.filter_sql import Condition, Fields
+from knowledged.store.filter_sql import compile as compile_filter
 from knowledged.store.paging import Order, Page, Position
 
 Row = TypeVar("Row")
@@ -127,6 +129,18 @@ def parsed_filter(checks: Checks, request: Any) -> Filter | None:
     except Invalid as error:
         checks.violations.extend(error.violations)
         return None
+
+
+def filter_condition(
+    checks: Checks, request: Any, fields: Fields, first_parameter: int
+) -> Condition:
+    """The request's filter over `fields` as SQL; its faults go to the checks."""
+    asked = parsed_filter(checks, request)
+    try:
+        return compile_filter(asked, fields, first_parameter)
+    except Invalid as error:
+        checks.violations.extend(error.violations)
+        return compile_filter(None, fields, first_parameter)
 
 
 def by_attribute(tie: str) -> Callable[[Any, str], Position]:

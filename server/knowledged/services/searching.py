@@ -58,7 +58,7 @@ class Searching:
         limit = request.limit if request.HasField("limit") else DEFAULT_LIMIT
         checks.number("limit", limit, 1, self.supplies.limits.max_search_limit)
         ef = request.ef if request.HasField("ef") else None
-        checks.number("ef", ef or 1 if ef is not None else 1, 1, search.MAX_EF)
+        checks.number("ef", 1 if ef is None else ef, 1, search.MAX_EF)
         if request.HasField("min_score") and request.min_score != request.min_score:
             checks.fault("min_score", "is not a number")
         return Asked(collection_id, limit, ef, parsed_filter(checks, request))

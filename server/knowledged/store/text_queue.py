@@ -4,11 +4,13 @@ A worker takes a lease, embeds without holding any lock, and delivers. A crash l
 lease runs out and another worker takes the chunk.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import LiteralString
 from uuid import UUID
 
 from knowledged.database import Connection
+from knowledged.store.collections import FilterField, filter_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +19,9 @@ class Waiting:
 
     chunk_uid: UUID
     document_uid: UUID
-    collection_id: str
     embedding_model: str
     content: str
     content_sha256: bytes
-    metadata: dict[str, object]
-    document_metadata: dict[str, object]
 
 
 LEASE: LiteralString = """
@@ -36,12 +35,10 @@ LEASE: LiteralString = """
     )
     update knowledge.chunk k
        set next_attempt_at = now() + make_interval(secs => $2::float8), attempts = k.attempts + 1
-      from due, knowledge.document d, knowledge.collection c
+      from due, knowledge.collection c
      where k.chunk_uid = due.chunk_uid
-       and d.document_uid = k.document_uid
        and c.collection_uid = k.collection_uid
-    returning k.chunk_uid, k.document_uid, c.collection_id, c.embedding_model, k.content,
-              k.content_sha256, k.metadata, d.metadata as document_metadata
+    returning k.chunk_uid, k.document_uid, c.embedding_model, k.content, k.content_sha256
 """
 
 
@@ -49,6 +46,43 @@ async def lease(conn: Connection, at_most: int, seconds: float) -> list[Waiting]
     """Takes chunks that are due, so that nobody else does for so many seconds."""
     rows = await conn.fetch(LEASE, at_most, seconds)
     return [Waiting(*row.values()) for row in rows]
+
+
+LOCK_DOCUMENTS: LiteralString = """
+    select document_uid
+      from knowledge.document
+     where document_uid = any ($1::uuid[])
+     order by document_uid
+       for no key update
+"""
+DESCRIBE: LiteralString = """
+    select k.chunk_uid, k.metadata as chunk_metadata, d.metadata, c.filter_fields
+      from knowledge.chunk k
+      join knowledge.document d on d.document_uid = k.document_uid
+      join knowledge.collection c on c.collection_uid = k.collection_uid
+     where k.chunk_uid = any ($1::uuid[])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a chunk's filter fields are made of, as it is now that its document is locked."""
+
+    chunk_metadata: dict[str, object]
+    metadata: dict[str, object]
+    filter_fields: tuple[FilterField, ...]
+
+
+async def lock(conn: Connection, waiting: Sequence[Waiting]) -> dict[UUID, Described]:
+    """Locks the chunks' documents until the transaction ends; the chunks that are still there."""
+    await conn.fetch(LOCK_DOCUMENTS, list({item.document_uid for item in waiting}))
+    rows = await conn.fetch(DESCRIBE, [item.chunk_uid for item in waiting])
+    return {
+        row["chunk_uid"]: Described(
+            row["chunk_metadata"], row["metadata"], filter_fields(row["filter_fields"])
+        )
+        for row in rows
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +98,9 @@ class Embedded:
     fields: dict[str, object]
 
 
-LOCK_DOCUMENTS: LiteralString = """
-    select document_uid
-      from knowledge.document
-     where document_uid = any ($1::uuid[])
-     order by document_uid
-       for no key update
-"""
-
 # Runs in a transaction that holds the documents' locks, so its snapshot is current: a vector goes
-# where its chunk belongs now, among the parked ones if its document or revision is gone.
+# where its chunk belongs now, among the parked ones if its document or revision is gone, nowhere
+# if its collection is.
 DELIVER: LiteralString = """
     with given as (
         select * from unnest($1::uuid[], $2::bytea[], $3::vector[], $4::jsonb[])
@@ -96,6 +123,7 @@ DELIVER: LiteralString = """
           join given g on g.chunk_uid = chunk.chunk_uid
           join knowledge.document d on d.document_uid = chunk.document_uid
           join knowledge.collection c on c.collection_uid = chunk.collection_uid
+         where c.delete_time is null
     ),
     live as (
         insert into knowledge.chunk_vector (space_uid, chunk_uid, document_uid, embedding, fields)
@@ -123,9 +151,8 @@ DELIVER: LiteralString = """
 """
 
 
-async def deliver(conn: Connection, embedded: list[Embedded], document_uids: list[UUID]) -> None:
-    """Stores vectors, and marks documents ACTIVE that wait for no more. Needs a transaction."""
-    await conn.fetch(LOCK_DOCUMENTS, document_uids)
+async def deliver(conn: Connection, embedded: list[Embedded]) -> None:
+    """Stores vectors, and marks documents ACTIVE that wait for no more; after `lock`."""
     await conn.execute(
         DELIVER,
         [item.chunk_uid for item in embedded],

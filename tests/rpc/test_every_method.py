@@ -1,0 +1,356 @@
+"""What holds for every RPC there is: who may call it, and how it refuses.
+
+A new RPC needs an entry in `REQUESTS` and in `ALLOWED`.
+"""
+
+import ast
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import grpc
+import grpc.aio
+import pytest
+import pytest_asyncio
+from google.protobuf.message import Message
+from refusal import refusal_of, refused
+from secured import Metadata, SecuredServer
+
+import knowledged
+from cluster import DatabaseUrls
+from knowledge.v1 import audit_service_pb2 as a
+from knowledge.v1 import chunk_pb2 as ch
+from knowledge.v1 import collection_pb2 as c
+from knowledge.v1 import config_service_pb2 as s
+from knowledge.v1 import document_pb2 as d
+from knowledge.v1 import knowledge_service_pb2 as k
+from knowledge.v1 import vector_service_pb2 as v
+from knowledge.v1.error_reason_pb2 import ErrorReason
+from knowledged.connection import connect
+from knowledged.embedding import bundled
+from knowledged.embedding.chunker import Chunker
+from knowledged.embedding.local import LocalEmbedder
+from knowledged.embedding.tokenizer import TextTokenizer
+from served import Model, Serve
+
+Code = grpc.StatusCode
+KNOWLEDGE, VECTOR = "/knowledge.v1.KnowledgeService/", "/knowledge.v1.VectorService/"
+AUDIT, CONFIG = "/knowledge.v1.AuditService/", "/knowledge.v1.ConfigService/"
+
+
+def requests(name: str, event_id: str) -> dict[str, Message]:
+    """A good request of every method: to the collection `name`, its document `d`, its chunk `x`."""
+    document, chunk = f"{name}/documents/d", f"{name}/documents/d/chunks/x"
+    return {
+        f"{KNOWLEDGE}CreateCollection": k.CreateCollectionRequest(
+            collection_id=name.removeprefix("collections/")
+        ),
+        f"{KNOWLEDGE}GetCollection": k.GetCollectionRequest(name=name),
+        f"{KNOWLEDGE}ListCollections": k.ListCollectionsRequest(),
+        f"{KNOWLEDGE}UpdateCollection": k.UpdateCollectionRequest(
+            collection=c.Collection(name=name)
+        ),
+        f"{KNOWLEDGE}DeleteCollection": k.DeleteCollectionRequest(name=name, force=True),
+        f"{KNOWLEDGE}CreateDocument": k.CreateDocumentRequest(
+            parent=name, document=d.Document(content="a text")
+        ),
+        f"{KNOWLEDGE}GetDocument": k.GetDocumentRequest(name=document),
+        f"{KNOWLEDGE}ListDocuments": k.ListDocumentsRequest(parent=name),
+        f"{KNOWLEDGE}UpdateDocument": k.UpdateDocumentRequest(
+            document=d.Document(name=document, title="changed"), allow_missing=True
+        ),
+        f"{KNOWLEDGE}DeleteDocument": k.DeleteDocumentRequest(name=document, allow_missing=True),
+        f"{VECTOR}UpsertChunks": v.UpsertChunksRequest(
+            parent=document, chunks=[ch.Chunk(chunk_id="x", content="a text")]
+        ),
+        f"{VECTOR}GetChunk": v.GetChunkRequest(name=chunk),
+        f"{VECTOR}ListChunks": v.ListChunksRequest(parent=document),
+        f"{VECTOR}DeleteChunk": v.DeleteChunkRequest(name=chunk),
+        f"{VECTOR}EmbedTexts": v.EmbedTextsRequest(texts=["a text"]),
+        f"{VECTOR}PreviewChunks": v.PreviewChunksRequest(content="a text"),
+        f"{VECTOR}Search": v.SearchRequest(collection=name, text="a text"),
+        f"{AUDIT}GetAuditEvent": a.GetAuditEventRequest(name=f"auditEvents/{event_id}"),
+        f"{AUDIT}ListAuditEvents": a.ListAuditEventsRequest(),
+        f"{CONFIG}GetServerInfo": s.GetServerInfoRequest(),
+    }
+
+
+NOBODYS_EVENT = "01900000-0000-7000-8000-000000000000"
+METHODS = tuple(requests("collections/x", NOBODYS_EVENT))
+ROLES = {"reader", "writer", "auditor", "operator", "admin"}
+# Which roles may call it.
+ALLOWED = {
+    f"{KNOWLEDGE}CreateCollection": {"operator", "admin"},
+    f"{KNOWLEDGE}GetCollection": ROLES,
+    f"{KNOWLEDGE}ListCollections": ROLES,
+    f"{KNOWLEDGE}UpdateCollection": {"operator", "admin"},
+    f"{KNOWLEDGE}DeleteCollection": {"operator", "admin"},
+    f"{KNOWLEDGE}CreateDocument": {"writer", "admin"},
+    f"{KNOWLEDGE}GetDocument": {"reader", "writer", "admin"},
+    f"{KNOWLEDGE}ListDocuments": {"reader", "writer", "admin"},
+    f"{KNOWLEDGE}UpdateDocument": {"writer", "admin"},
+    f"{KNOWLEDGE}DeleteDocument": {"writer", "admin"},
+    f"{VECTOR}UpsertChunks": {"writer", "admin"},
+    f"{VECTOR}GetChunk": {"reader", "writer", "admin"},
+    f"{VECTOR}ListChunks": {"reader", "writer", "admin"},
+    f"{VECTOR}DeleteChunk": {"writer", "admin"},
+    f"{VECTOR}EmbedTexts": {"reader", "writer", "admin"},
+    f"{VECTOR}PreviewChunks": {"reader", "writer", "admin"},
+    f"{VECTOR}Search": {"reader", "writer", "admin"},
+    f"{AUDIT}GetAuditEvent": {"auditor", "admin"},
+    f"{AUDIT}ListAuditEvents": {"auditor", "admin"},
+    f"{CONFIG}GetServerInfo": ROLES,
+}
+# What takes no collection, or leaves out what the caller is not granted.
+ANSWERED_FOR_ALL = {
+    f"{KNOWLEDGE}ListCollections",
+    f"{VECTOR}EmbedTexts",
+    f"{VECTOR}PreviewChunks",
+    f"{AUDIT}ListAuditEvents",
+    f"{CONFIG}GetServerInfo",
+}
+
+every_method = pytest.mark.parametrize("path", METHODS, ids=lambda path: path.split("/")[-1])
+
+
+def served_methods() -> Iterator[str]:
+    """All methods of our services, from the descriptors."""
+    for module in (k, v, a, s):
+        for service in module.DESCRIPTOR.services_by_name.values():
+            for method in service.methods_by_name:
+                yield f"/{service.full_name}/{method}"
+
+
+def call(
+    channel: grpc.aio.Channel, path: str, request: bytes, metadata: Metadata | None = None
+) -> Any:
+    """Bytes in, bytes out."""
+    return channel.unary_unary(path)(request, metadata=metadata)
+
+
+def a_request(path: str) -> bytes:
+    return requests("collections/x", NOBODYS_EVENT)[path].SerializeToString()
+
+
+def test_every_method_of_the_descriptors_is_tested_here() -> None:
+    assert set(METHODS) == set(ALLOWED) == set(served_methods())
+
+
+@every_method
+async def test_without_a_token_nobody_calls(secured_server: SecuredServer, path: str) -> None:
+    refusal = await refused(call(secured_server.channel, path, a_request(path)))
+    assert (refusal.code, refusal.reason) == (Code.UNAUTHENTICATED, "CREDENTIALS_MISSING")
+
+
+@every_method
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Bearer nonsense",
+        "Bearer kd_aaaaaaaa_" + "a" * 43,
+        "Basic abc",
+        "Bearer",
+        "",
+    ],
+    ids=["nonsense", "unknown", "basic", "empty", "nothing"],
+)
+async def test_with_a_wrong_token_nobody_calls(
+    secured_server: SecuredServer, path: str, header: str
+) -> None:
+    metadata = (("authorization", header),)
+    refusal = await refused(call(secured_server.channel, path, a_request(path), metadata))
+    assert (refusal.code, refusal.reason) == (Code.UNAUTHENTICATED, "CREDENTIALS_INVALID")
+
+
+@every_method
+async def test_a_token_of_another_secret_does_not_do(
+    secured_server: SecuredServer, path: str
+) -> None:
+    token = secured_server.tokens["admin"]
+    changed = token[:-2] + ("A" if token[-2] != "A" else "B") + token[-1]
+    metadata = (("authorization", f"Bearer {changed}"),)
+    refusal = await refused(call(secured_server.channel, path, a_request(path), metadata))
+    assert (refusal.code, refusal.reason) == (Code.UNAUTHENTICATED, "CREDENTIALS_INVALID")
+    assert token[:12] not in refusal.raw
+
+
+@every_method
+@pytest.mark.parametrize("role", sorted(ROLES))
+async def test_a_role_may_call_what_it_is_allowed(
+    secured_server: SecuredServer, path: str, role: str
+) -> None:
+    """The bytes are no message, so that nothing happens: only who may call hears of that."""
+    metadata = secured_server.metadata(role)
+    refusal = await refused(call(secured_server.channel, path, b"\xff", metadata))
+    if role in ALLOWED[path]:
+        assert refusal.code is Code.INVALID_ARGUMENT
+    else:
+        assert (refusal.code, refusal.reason) == (Code.PERMISSION_DENIED, "PERMISSION_MISSING")
+
+
+def confined_to_own(path: str) -> str:
+    """A subject who may call the method, but on the collection `own` alone."""
+    return next(
+        f"confined-{role}"
+        for role in ("reader", "writer", "auditor", "admin")
+        if role in ALLOWED[path]
+    )
+
+
+@every_method
+async def test_a_foreign_collection_is_as_good_as_missing(
+    secured_server: SecuredServer, path: str
+) -> None:
+    metadata = secured_server.metadata(confined_to_own(path))
+    foreign = requests(secured_server.foreign.name, secured_server.foreign.event_id)[path]
+    missing = requests("collections/never-was", NOBODYS_EVENT)[path]
+    outcomes = [
+        await outcome(call(secured_server.channel, path, each.SerializeToString(), metadata))
+        for each in (foreign, missing)
+    ]
+    assert outcomes[0] == outcomes[1]
+    if path in ANSWERED_FOR_ALL:
+        assert outcomes[0] == (Code.OK, "")
+    elif path.endswith("/CreateCollection"):
+        assert outcomes[0][0] is Code.PERMISSION_DENIED
+    else:
+        assert outcomes[0][0] is Code.NOT_FOUND
+
+
+async def outcome(answer: Any) -> tuple[Code, str]:
+    """The code, and the message of a refusal."""
+    try:
+        await answer
+    except grpc.aio.AioRpcError as error:
+        return error.code(), refusal_of(error).message
+    return Code.OK, ""
+
+
+async def test_lists_leave_foreign_collections_out(secured_server: SecuredServer) -> None:
+    path = f"{KNOWLEDGE}ListCollections"
+    metadata = secured_server.metadata("confined-reader")
+    listed = k.ListCollectionsResponse.FromString(
+        await call(secured_server.channel, path, b"", metadata)
+    )
+    assert [each.name for each in listed.collections] == [secured_server.own.name]
+    assert not listed.next_page_token
+
+
+@pytest.mark.parametrize("path", [path for path in METHODS if not path.endswith("/DeleteChunk")])
+async def test_a_confined_caller_reaches_its_own_collection(
+    secured_server: SecuredServer, path: str
+) -> None:
+    """Nothing that others read is changed: etags are stale, and validate_only where there is it."""
+    request: Any = requests(secured_server.own.name, secured_server.own.event_id)[path]
+    if "etag" in request.DESCRIPTOR.fields_by_name:
+        request.etag = "stale"
+    if "validate_only" in request.DESCRIPTOR.fields_by_name:
+        request.validate_only = True
+    metadata = secured_server.metadata(confined_to_own(path))
+    raw = request.SerializeToString()
+    code, _ = await outcome(call(secured_server.channel, path, raw, metadata))
+    assert code in (Code.OK, Code.ABORTED, Code.ALREADY_EXISTS)
+
+
+@every_method
+@pytest.mark.parametrize(
+    "raw", [b"\xff", b"\x0a\x05ab", b"\x0a\xff\xff\xff\xff\x0f", b"\x07", b"\x0b" * 200]
+)
+async def test_malformed_bytes_are_refused(
+    channel: grpc.aio.Channel, path: str, raw: bytes
+) -> None:
+    refusal = await refused(call(channel, path, raw))
+    assert (refusal.code, refusal.reason) == (Code.INVALID_ARGUMENT, "MALFORMED_MESSAGE")
+
+
+@every_method
+async def test_an_empty_request_is_answered_or_refused_by_its_fields(
+    channel: grpc.aio.Channel, path: str
+) -> None:
+    code, _ = await outcome(call(channel, path, b""))
+    assert code in (Code.OK, Code.INVALID_ARGUMENT)
+
+
+@every_method
+async def test_a_declaration_that_is_too_long_is_refused(
+    channel: grpc.aio.Channel, path: str
+) -> None:
+    metadata = (("x-purpose", "p" * 257), ("x-on-behalf-of", "o" * 257))
+    refusal = await refused(call(channel, path, a_request(path), metadata))
+    assert set(refusal.fields) == {"x-purpose", "x-on-behalf-of"}
+
+
+@every_method
+async def test_the_call_id_comes_back(channel: grpc.aio.Channel, path: str) -> None:
+    answer = call(channel, path, b"\xff")
+    refusal = await refused(answer)
+    assert len(refusal.call_id) == 36
+
+
+@pytest.fixture
+def broken_database(only_here: None, request: pytest.FixtureRequest) -> DatabaseUrls:
+    """Asked for late, so that no PostgreSQL starts for a TARGET."""
+    urls: DatabaseUrls = request.getfixturevalue("database_urls")
+    return urls
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def broken(
+    broken_database: DatabaseUrls, serve: Serve, model: Model
+) -> AsyncIterator[grpc.aio.Channel]:
+    """To a server whose tables vanish behind its back, and whose tokenizer is none."""
+    tokenizer = cast("TextTokenizer", SimpleNamespace(special_tokens=2))
+    embedder = LocalEmbedder(bundled.locate(), tokenizer, threads=1)
+    parts = {"embedder": embedder, "chunker": Chunker(tokenizer)}
+    async with (
+        serve(broken_database, parts) as running,
+        grpc.aio.insecure_channel(f"127.0.0.1:{running.port}") as opened,
+    ):
+        admin = await connect(broken_database.superuser_dsn)
+        await admin.execute("alter schema knowledge rename to hidden")
+        await admin.close()
+        yield opened
+    await embedder.close()
+
+
+async def test_a_bug_of_ours_leaks_nothing(broken: grpc.aio.Channel) -> None:
+    """Of every method: in one test, since breaking a server takes a second."""
+    refusals = {path: await refused(call(broken, path, a_request(path))) for path in METHODS}
+    for path, refusal in refusals.items():
+        seen = refusal.code, refusal.reason, refusal.message
+        assert seen == (Code.INTERNAL, "INTERNAL", "internal error"), path
+        assert len(refusal.call_id) == 36
+        told = refusal.raw.replace("knowledge.v1", "").lower()
+        for secret in ("knowledge.", "relation", "undefined", "namespace", "attribute", ".py"):
+            assert secret not in told, path
+
+
+SERVER = Path(knowledged.__file__).parent
+
+
+def test_every_reason_that_the_server_gives_is_in_the_proto() -> None:
+    names = [value.name for value in ErrorReason.DESCRIPTOR.values]
+    known = {name.removeprefix("ERROR_REASON_") for name in names}
+    given = {
+        reason
+        for file in SERVER.rglob("*.py")
+        if not file.is_relative_to(SERVER / "commands")  # what runs at a client
+        for node in ast.walk(ast.parse(file.read_text()))
+        for reason in reasons_in(node)
+    }
+    assert {"INVALID_FIELD", "QUOTA_EXHAUSTED", "DATABASE_READ_ONLY", "MODEL_MISMATCH"} <= given
+    assert given <= known
+
+
+def reasons_in(node: ast.AST) -> Iterator[str]:
+    """`reason="X"` in a call, `reason = "X"` in a class, and the second argument of Status."""
+    match node:
+        case ast.keyword(arg="reason", value=ast.Constant(value=str(reason))):
+            yield reason
+        case ast.Assign(targets=[ast.Name(id="reason")], value=ast.Constant(value=str(reason))):
+            yield reason
+        case ast.Call(func=ast.Name(id="Status"), args=[_, ast.Constant(value=str(reason)), *_]):
+            yield reason
+        case _:
+            return
