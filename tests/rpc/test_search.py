@@ -167,7 +167,7 @@ async def test_a_hit_carries_the_chunks_text_and_its_document_without_content(
     assert not hit.chunk.HasField("embedding")
     assert (hit.document.title, dict(hit.document.labels)) == ("pressure", {"k": "v"})
     assert hit.document.content == ""
-    assert len(hit.document.content_sha256) == 32
+    assert hit.document.revision == 1
 
 
 async def test_a_text_and_its_embedding_find_the_same(

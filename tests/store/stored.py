@@ -100,6 +100,7 @@ async def make_document(
         last_error="",
         chunk_count=0,
         revision=1,
+        chunk_version=1,
         create_time=now,
         update_time=now,
         delete_time=None,

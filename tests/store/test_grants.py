@@ -168,24 +168,24 @@ async def test_lists_and_searches_keep_to_the_collection_whose_uid_they_bind(
 ) -> None:
     vector = np.eye(1, 4, dtype="<f4").tobytes()
     a = tenants.a
-    query = search.Query(a.collection_uid, "a", a.active_space_uid, vector, 10, False, ALWAYS)
+    query = search.Query(a.collection_uid, a.active_space_uid, vector, 10, False, ALWAYS)
     by_time = Page(10, documents.ORDERS["create_time"])
     by_place = Page(10, chunks.BY_ORDINAL)
     async with tenants.database.read() as conn:
         hits = await search.search(conn, search.Plan(4, 1, None, True), query)
         listed = await documents.list_page(conn, a.collection_uid, True, True, ALWAYS, by_time)
         cut = await chunks.list_page(conn, a, "d", (True, True), ALWAYS, by_place)
-    assert [hit.document.name for hit in hits] == ["collections/a/documents/d"]
+    assert [hit["document_id"] for hit in hits] == ["d"]
     assert [document.collection_id for document in listed] == ["a"]
     assert len(cut) == 1
-    assert hits[0].chunk.chunk_uid == cut[0].chunk_uid
+    assert hits[0]["chunk_uid"] == cut[0].chunk_uid
 
 
 async def test_a_space_is_searched_only_with_its_own_live_collection(tenants: Tenants) -> None:
     vector = np.eye(1, 4, dtype="<f4").tobytes()
     plan = search.Plan(4, 1, None, False)
     b = tenants.b
-    query = search.Query(b.collection_uid, "b", b.active_space_uid, vector, 10, False, ALWAYS)
+    query = search.Query(b.collection_uid, b.active_space_uid, vector, 10, False, ALWAYS)
     async with tenants.database.read() as conn:
         assert len(await search.search(conn, plan, query)) == 1
     async with tenants.database.transaction() as conn:

@@ -191,9 +191,7 @@ def found(world: World, *, exact: bool, filter: str = "") -> Callable[[Any], Awa
     condition = compile_filter(asked, fields, FIRST_FILTER_PARAMETER)
     c = world.collection
     plan = search.Plan(DIMENSION, c.distance, None if exact else 40, joined)
-    query = search.Query(
-        c.collection_uid, c.collection_id, c.active_space_uid, world.vector, 10, False, condition
-    )
+    query = search.Query(c.collection_uid, c.active_space_uid, world.vector, 10, False, condition)
     return lambda conn: search.search(conn, plan, query)
 
 

@@ -385,13 +385,12 @@ async def recall(conn: Connection, collection: Collection, vector: bytes) -> flo
     """The share of the ten nearest that the index finds."""
     found = [
         {
-            hit.chunk.chunk_id
+            hit["chunk_id"]
             for hit in await search.search(
                 conn,
                 search.Plan(32, COSINE, ef, False),
                 search.Query(
                     collection.collection_uid,
-                    collection.collection_id,
                     collection.active_space_uid,
                     vector,
                     10,

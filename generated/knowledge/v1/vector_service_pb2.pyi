@@ -637,11 +637,15 @@ class Hit(_message.Message):
     """Higher is better; see Distance for the formula."""
     @_builtins.property
     def chunk(self) -> _chunk_pb2.Chunk:
-        """The chunk."""
+        """The chunk: name, uid, chunk_id, content, metadata, ordinal, offsets, token_count, and its
+        embedding where asked for. GetChunk has the rest.
+        """
 
     @_builtins.property
     def document(self) -> _document_pb2.Document:
-        """Its document, in the BASIC view."""
+        """Its document: name, uid, title, mime_type, source_uri, metadata, labels, revision. GetDocument
+        has the rest.
+        """
 
     def __init__(
         self,

@@ -157,6 +157,7 @@ class Drafts:
             last_error="",
             chunk_count=0,
             revision=1,
+            chunk_version=1,
             create_time=at,
             update_time=at,
             delete_time=None,

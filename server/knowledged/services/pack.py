@@ -3,6 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
+from asyncpg import Record
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from knowledge.v1.audit_event_pb2 import AuditEvent as AuditEventMessage
@@ -12,6 +13,7 @@ from knowledge.v1.collection_pb2 import ChunkingPolicy, FilterField
 from knowledge.v1.collection_pb2 import Collection as CollectionMessage
 from knowledge.v1.document_pb2 import Document as DocumentMessage
 from knowledge.v1.vector_pb2 import Vector
+from knowledge.v1.vector_service_pb2 import Hit
 from knowledged.audit_leaf import leaf_hash, microseconds
 from knowledged.call import Receipt
 from knowledged.names import AUDIT_EVENTS, collection_name
@@ -109,6 +111,38 @@ def chunk(row: Chunk, document_name: str) -> ChunkMessage:
     if row.metadata:
         fill(message.metadata, row.metadata)
     return message
+
+
+def hit(row: Record, collection_name: str) -> Hit:
+    """A search's hit: of chunk and document what one reads of them, not how they are kept."""
+    name = f"{collection_name}/documents/{row['document_id']}"
+    embedding = row["embedding"]
+    found = Hit(
+        chunk=ChunkMessage(
+            name=f"{name}/chunks/{row['chunk_id']}",
+            uid=str(row["chunk_uid"]),
+            chunk_id=row["chunk_id"],
+            content=row["content"],
+            embedding=None if embedding is None else Vector(f32_le=embedding),
+            ordinal=row["ordinal"],
+            start_offset=row["start_offset"],
+            end_offset=row["end_offset"],
+            token_count=row["token_count"],
+        ),
+        document=DocumentMessage(
+            name=name,
+            uid=str(row["document_uid"]),
+            title=row["title"],
+            mime_type=row["mime_type"],
+            source_uri=row["source_uri"],
+            labels=row["labels"],
+            revision=row["revision"],
+        ),
+        score=row["score"],
+    )
+    fill(found.chunk.metadata, row["chunk_metadata"])
+    fill(found.document.metadata, row["metadata"])
+    return found
 
 
 def audit_event(row: AuditEvent) -> AuditEventMessage:

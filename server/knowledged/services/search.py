@@ -76,14 +76,7 @@ class Search:
         vector = await self._searching.vector(checks, request, space)
         found = await self._searching.found(call, request, asked, space, vector)
         answer = pb.SearchResponse(
-            hits=[
-                pb.Hit(
-                    chunk=pack.chunk(hit.chunk, hit.document.name),
-                    document=pack.document(hit.document),
-                    score=hit.score,
-                )
-                for hit in found.hits
-            ],
+            hits=[pack.hit(row, request.collection) for row in found.hits],
             incomplete_reason=found.reason,
             exact=found.exact,
         )

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from asyncpg import Record
+
 from knowledge.v1 import vector_service_pb2 as pb
 from knowledged.call import Call
 from knowledged.checks import Checks
@@ -14,7 +16,7 @@ from knowledged.store import search
 from knowledged.store.collections import Space
 from knowledged.store.filter_sql import Fields
 from knowledged.store.filter_sql import compile as compile_filter
-from knowledged.store.search import FIRST_FILTER_PARAMETER, SEARCH_COLUMNS, Hit, Plan, Query
+from knowledged.store.search import FIRST_FILTER_PARAMETER, SEARCH_COLUMNS, Plan, Query
 from knowledged.vectors import VectorRule
 
 LONGEST_TEXT = 8_192
@@ -37,7 +39,7 @@ class Asked:
 class Found:
     """Hits, why there are fewer than asked for, and whether every candidate was compared."""
 
-    hits: list[Hit]
+    hits: list[Record]
     reason: pb.IncompleteReason.ValueType
     exact: bool
 
@@ -87,7 +89,7 @@ class Searching:
         good = _good_enough(hits, request)
         return Found(good, _reason(asked, len(hits), len(good)), plan.exact)
 
-    async def _hits(self, call: Call, plan: Plan, query: Query) -> list[Hit]:
+    async def _hits(self, call: Call, plan: Plan, query: Query) -> list[Record]:
         async with self.supplies.database.read(call.seconds_left(30)) as conn:
             return await search.search(conn, plan, query)
 
@@ -102,7 +104,6 @@ class Searching:
         condition = compile_filter(asked.filter, fields, FIRST_FILTER_PARAMETER)
         query = Query(
             collection.collection_uid,
-            collection.collection_id,
             collection.active_space_uid,
             vector,
             asked.limit,
@@ -112,10 +113,10 @@ class Searching:
         return Plan(collection.dimension, collection.distance, ef, joined), query
 
 
-def _good_enough(hits: list[Hit], request: pb.SearchRequest) -> list[Hit]:
+def _good_enough(hits: list[Record], request: pb.SearchRequest) -> list[Record]:
     if not request.HasField("min_score"):
         return hits
-    return [hit for hit in hits if hit.score >= request.min_score]
+    return [hit for hit in hits if hit["score"] >= request.min_score]
 
 
 def _reason(asked: Asked, found: int, good: int) -> pb.IncompleteReason.ValueType:

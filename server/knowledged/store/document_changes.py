@@ -145,15 +145,11 @@ def _written(row: Record | None) -> Written:
     return Written.DONE if row["done"] else Written.REPEATED
 
 
-# What a mutation finds: the row locked at its latest, and whether this statement's snapshot, from
-# which spans and vectors are read, is of the same version.
+# What a mutation finds: the row locked at its latest. It must still be at the version that the
+# caller read: then nothing happened between that reading, this statement's snapshot, from which
+# spans and vectors are read, and the lock.
 _OLD: LiteralString = """
-    with snapshot as (
-        select revision, chunk_version
-          from knowledge.document
-         where document_uid = $3::uuid
-    ),
-    collection as (
+    with collection as (
         select collection_uid, collection_id, language::regconfig as language
           from knowledge.collection
          where collection_uid = $4::uuid and revision = $5::bigint and delete_time is null
@@ -169,10 +165,8 @@ _OLD: LiteralString = """
     target as (
         select 'collections/' || c.collection_id || '/documents/' || old.document_id as resource,
                old.document_uid as resource_uid, old.revision + 1 as revision
-          from old
-          join snapshot s on s.revision = old.revision and s.chunk_version = old.chunk_version
-         cross join collection c
-         where old.revision = $6::bigint and old.delete_time is null
+          from old cross join collection c
+         where array[old.revision, old.chunk_version] = $6::bigint[] and old.delete_time is null
     ),
 """
 
@@ -220,7 +214,7 @@ async def update(
     document: Document,
     pieces: NewPieces,
 ) -> Written:
-    """Stores the next revision of a document read at `document.revision`.
+    """Stores the next revision of a document read at `document.version`.
 
     Spans that end are closed, new ones opened; vectors of text that left the document are parked,
     those of text that came back are fetched; the rest keep theirs and get the new fields.
@@ -232,7 +226,7 @@ async def update(
         d.document_uid,
         collection.collection_uid,
         collection.revision,
-        d.revision,
+        d.version,
         d.update_time,
         collection.active_space_uid,
         *_contents(d),
@@ -284,14 +278,14 @@ DELETE: LiteralString = recorded(
 async def delete(
     conn: Connection, mutation: Mutation, collection: Collection, document: Document, at: datetime
 ) -> Written:
-    """Deletes softly a document read at `document.revision`, and parks its vectors."""
+    """Deletes softly a document read at `document.version`, and parks its vectors."""
     row = await conn.fetchrow(
         DELETE,
         *mutation.parameters(),
         document.document_uid,
         collection.collection_uid,
         collection.revision,
-        document.revision,
+        document.version,
         at,
         collection.active_space_uid,
     )

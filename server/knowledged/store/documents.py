@@ -33,9 +33,15 @@ class Document:
     last_error: str
     chunk_count: int
     revision: int
+    chunk_version: int
     create_time: datetime
     update_time: datetime
     delete_time: datetime | None
+
+    @property
+    def version(self) -> list[int]:
+        """What a change demands to find still: no other change, and no other chunk or vector."""
+        return [self.revision, self.chunk_version]
 
     @property
     def name(self) -> str:
@@ -64,7 +70,7 @@ GET: LiteralString = """
     select d.document_uid, c.collection_id, d.document_id, d.title,
            case when $4::bool then d.content else '' end as content, d.content_sha256, d.mime_type,
            d.source_uri, d.metadata, d.labels, d.subject_ids, d.origin, d.state, d.last_error,
-           d.chunk_count, d.revision, d.create_time, d.update_time, d.delete_time
+           d.chunk_count, d.revision, d.chunk_version, d.create_time, d.update_time, d.delete_time
       from knowledge.document d
       join knowledge.collection c on c.collection_uid = d.collection_uid
      where c.collection_id = $1::text
@@ -100,7 +106,7 @@ AT_REVISION: LiteralString = """
            coalesce(r.subject_ids, d.subject_ids) as subject_ids,
            d.origin, d.state, d.last_error,
            coalesce(r.chunk_count, d.chunk_count) as chunk_count,
-           coalesce(r.revision, d.revision) as revision,
+           coalesce(r.revision, d.revision) as revision, d.chunk_version,
            d.create_time, coalesce(r.from_time, d.update_time) as update_time,
            case when r.revision is null then d.delete_time end as delete_time
       from knowledge.document d
@@ -123,7 +129,7 @@ LIST: LiteralString = """
     select d.document_uid, c.collection_id, d.document_id, d.title,
            case when $3::bool then d.content else '' end as content, d.content_sha256, d.mime_type,
            d.source_uri, d.metadata, d.labels, d.subject_ids, d.origin, d.state, d.last_error,
-           d.chunk_count, d.revision, d.create_time, d.update_time, d.delete_time
+           d.chunk_count, d.revision, d.chunk_version, d.create_time, d.update_time, d.delete_time
       from knowledge.document d
       join knowledge.collection c on c.collection_uid = d.collection_uid
      where d.collection_uid = $1::uuid
@@ -171,6 +177,7 @@ def document_of(row: Record) -> Document:
         row["last_error"],
         row["chunk_count"],
         row["revision"],
+        row["chunk_version"],
         row["create_time"],
         row["update_time"],
         row["delete_time"],

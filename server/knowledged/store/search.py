@@ -14,8 +14,7 @@ from asyncpg import Record
 
 from knowledged.database import Connection
 from knowledged.filter_language import And, Expression, Filter, Not, Or
-from knowledged.store.chunks import Chunk
-from knowledged.store.documents import DOCUMENT_FIELDS, Document
+from knowledged.store.documents import DOCUMENT_FIELDS
 from knowledged.store.filter_sql import Column, Condition, Fields, Kind
 
 COSINE, L2, INNER_PRODUCT = 1, 2, 3
@@ -63,21 +62,11 @@ class Query:
     """What is asked, of which collection: `vector` is little-endian float32."""
 
     collection_uid: UUID
-    collection_id: str
     space_uid: UUID
     vector: bytes
     limit: int
     include_embedding: bool
     condition: Condition
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A chunk that was found, its document without content, and the score."""
-
-    chunk: Chunk
-    document: Document
-    score: float
 
 
 _FROM_VECTORS: LiteralString = "knowledge.chunk_vector v"
@@ -113,7 +102,8 @@ def render(dimension: int, distance: int, exact: bool, joined: bool) -> tuple[st
         select found.*
           from setting
          cross join lateral (
-               select v.chunk_uid, v.document_uid, v.embedding,
+               select v.chunk_uid, v.document_uid,
+                      case when $4::bool then v.embedding end as embedding,
                       v.embedding {metric.operator} $1::vector as distance
                  from {_FROM_JOINED if joined else _FROM_VECTORS}
                 where v.space_uid = $2::uuid
@@ -122,15 +112,10 @@ def render(dimension: int, distance: int, exact: bool, joined: bool) -> tuple[st
                 order by {order}
                 limit $3::int) found
     )
-    select k.chunk_uid, k.chunk_id, k.content, k.content_sha256, k.metadata as chunk_metadata,
-           s.ordinal, s.start_offset, s.end_offset, k.token_count, k.state as chunk_state,
-           k.last_error as chunk_error, k.create_time as chunk_create_time,
-           k.update_time as chunk_update_time,
-           case when $4::bool then hit.embedding end as embedding,
-           d.document_uid, d.document_id, d.title, d.mime_type, d.source_uri,
-           d.content_sha256 as document_sha256, d.metadata, d.labels, d.subject_ids, d.origin,
-           d.state, d.last_error, d.chunk_count, d.revision, d.create_time, d.update_time,
-           ({metric.score})::float4 as score
+    select k.chunk_uid, k.chunk_id, k.content, k.metadata as chunk_metadata, k.token_count,
+           s.ordinal, s.start_offset, s.end_offset, hit.embedding,
+           d.document_uid, d.document_id, d.title, d.mime_type, d.source_uri, d.metadata, d.labels,
+           d.revision, ({metric.score})::float4 as score
       from hit
       join knowledge.chunk k on k.chunk_uid = hit.chunk_uid
       join knowledge.document d on d.document_uid = hit.document_uid
@@ -146,13 +131,13 @@ def render(dimension: int, distance: int, exact: bool, joined: bool) -> tuple[st
     return head, tail
 
 
-async def search(conn: Connection, plan: Plan, query: Query) -> list[Hit]:
+async def search(conn: Connection, plan: Plan, query: Query) -> list[Record]:
     """The nearest chunks of a space that pass the condition, best first, at most `limit`.
 
     With the index fewer may come back than there are; the exact form finds all.
     """
     head, tail = render(plan.dimension, plan.distance, plan.exact, plan.joined)
-    rows = await conn.fetch(
+    return await conn.fetch(
         head + query.condition.sql + tail,
         query.vector,
         query.space_uid,
@@ -162,7 +147,6 @@ async def search(conn: Connection, plan: Plan, query: Query) -> list[Hit]:
         query.collection_uid,
         *query.condition.parameters,
     )
-    return [_hit(row, query.collection_id) for row in rows]
 
 
 def asks_more_than(declared: Fields, filter: Filter | None) -> bool:
@@ -180,50 +164,3 @@ def _paths(node: Expression) -> list[tuple[str, ...]]:
             return _paths(part)
         case _:
             return [node.path]
-
-
-def _hit(row: Record, collection_id: str) -> Hit:
-    return Hit(_chunk(row), _document(row, collection_id), row["score"])
-
-
-def _chunk(row: Record) -> Chunk:
-    return Chunk(
-        row["chunk_uid"],
-        row["chunk_id"],
-        row["content"],
-        row["content_sha256"],
-        row["chunk_metadata"],
-        row["ordinal"] or 0,
-        row["start_offset"],
-        row["end_offset"],
-        row["token_count"],
-        row["chunk_state"],
-        row["chunk_error"],
-        row["chunk_create_time"],
-        row["chunk_update_time"],
-        row["embedding"],
-    )
-
-
-def _document(row: Record, collection_id: str) -> Document:
-    return Document(
-        row["document_uid"],
-        collection_id,
-        row["document_id"],
-        row["title"],
-        "",
-        row["document_sha256"],
-        row["mime_type"],
-        row["source_uri"],
-        row["metadata"],
-        row["labels"],
-        tuple(row["subject_ids"]),
-        row["origin"],
-        row["state"],
-        row["last_error"],
-        row["chunk_count"],
-        row["revision"],
-        row["create_time"],
-        row["update_time"],
-        None,
-    )
