@@ -41,12 +41,12 @@ create table knowledge.chunk_span (
     from_revision bigint  not null,
     to_revision   bigint,
     constraint chunk_span_pk primary key (document_uid, from_revision, ordinal, chunk_uid),
-    constraint chunk_span_chunk foreign key (chunk_uid)
-        references knowledge.chunk (chunk_uid) on delete cascade
+    constraint chunk_span_document foreign key (document_uid)
+        references knowledge.document (document_uid) on delete cascade
 );
 
--- Whole, not only of current spans: removing a chunk looks for all of its spans.
-create index chunk_span_of_chunk on knowledge.chunk_span (chunk_uid);
+-- Partial as the one below: of a whole one and that, a plan without statistics would take both.
+create index chunk_span_of_chunk on knowledge.chunk_span (chunk_uid) where to_revision is null;
 create index chunk_span_current on knowledge.chunk_span (document_uid, ordinal)
     where to_revision is null;
 

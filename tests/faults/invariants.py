@@ -227,12 +227,14 @@ CHECKS: dict[str, LiteralString] = {
     "a document whose state is not that of its chunks": """
         select d.document_uid::text from doc d
          where d.delete_time is null
-           and d.state <> coalesce(
-               (select case when bool_or(k.state = 3) then 3
-                            when bool_or(k.state = 1) then 1
-                            else 2 end
+           -- While one chunk waits and another has failed, either may be said.
+           and d.state <> all (coalesce(
+               (select case when bool_or(k.state = 3) and bool_or(k.state = 1) then array[1, 3]
+                            when bool_or(k.state = 3) then array[3]
+                            when bool_or(k.state = 1) then array[1]
+                            else array[2] end
                   from knowledge.chunk_span s join k on k.chunk_uid = s.chunk_uid
-                 where s.document_uid = d.document_uid and s.to_revision is null), 2)
+                 where s.document_uid = d.document_uid and s.to_revision is null), array[2]))
     """,
 }
 

@@ -255,6 +255,11 @@ DELETE: LiteralString = recorded(
           join knowledge.chunk k on k.chunk_uid = s.chunk_uid
          where k.chunk_uid not in (select chunk_uid from doomed)
     ),
+    span as (
+        delete from knowledge.chunk_span s
+         using gate, doomed
+         where s.chunk_uid = doomed.chunk_uid and s.to_revision is null
+    ),
     chunk as (
         delete from knowledge.chunk k
          using gate, doomed

@@ -106,8 +106,11 @@ DROP_HNSW: LiteralString = """
     select format('drop index concurrently if exists knowledge.%I',
                   knowledge.space_relation($1::uuid, '_hnsw'))
 """
+# Also of what searches join: after a bulk load their statistics are a minute behind.
 ANALYZE: LiteralString = """
-    select format('analyze knowledge.%I', knowledge.space_relation($1::uuid))
+    select format(
+        'analyze knowledge.%I, knowledge.document, knowledge.chunk, knowledge.chunk_span',
+        knowledge.space_relation($1::uuid))
 """
 
 
