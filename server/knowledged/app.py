@@ -212,6 +212,7 @@ async def serving(parts: Parts) -> AsyncGenerator[Running]:
         finally:
             await health.enter_graceful_shutdown()
             await asyncio.sleep(s.shutdown_wait_seconds)
+            health.end_watches()
             await server.stop(s.shutdown_grace_seconds)
             for task in beside:
                 task.cancel()

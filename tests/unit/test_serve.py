@@ -64,7 +64,9 @@ async def test_an_access_file_that_is_missing_or_broken_is_told(
     if text is not None:
         file.write_text(text)
         file.chmod(0o600)
-    assert "KNOWLEDGED_ACCESS_FILE: " in await refusal(auth="token", access_file=file)
+    given = {"auth": "token", "access_file": file, "data_dir": tmp_path / "data"}
+    assert "KNOWLEDGED_ACCESS_FILE: " in await refusal(**given)
+    assert not (tmp_path / "data").exists()
 
 
 async def test_a_data_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:

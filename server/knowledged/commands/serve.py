@@ -64,8 +64,9 @@ async def _serve(settings: Settings) -> None:
 async def server(settings: Settings) -> AsyncGenerator[tuple[Running, Urls]]:
     """A serving server with all it needs; everything is closed in reverse at the end."""
     async with AsyncExitStack() as stack:
+        access = _access(settings)
         urls = await stack.enter_async_context(_database_urls(settings))
-        parts = await _parts(stack, settings, urls)
+        parts = await _parts(stack, settings, urls, access)
         if settings.metrics_port:
             with _blamed_on("KNOWLEDGED_METRICS_HOST and KNOWLEDGED_METRICS_PORT"):
                 exposed = serve_metrics(
@@ -91,8 +92,10 @@ async def _database_urls(settings: Settings) -> AsyncGenerator[Urls]:
         yield Urls(postgres.server_dsn, postgres.owner_dsn, f"{postgres.folder} (embedded)")
 
 
-async def _parts(stack: AsyncExitStack, settings: Settings, urls: Urls) -> Parts:
-    secret, access = _secret(settings), _access(settings)
+async def _parts(
+    stack: AsyncExitStack, settings: Settings, urls: Urls, access: Access | None
+) -> Parts:
+    secret = _secret(settings)
     database = await _database(settings, urls)
     stack.push_async_callback(database.close)
     # Imported late: without the extra `local` they are missing, and `bundled` says what to install.

@@ -1,6 +1,7 @@
 """grpc.health.v1: `""` and a name per service say whether calls can be served; `liveness` only that
 the event loop turns, so that a database failover restarts no pod."""
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -25,6 +26,8 @@ class Health(aio.HealthServicer):
         super().__init__()
         self._names = ("", *services)
         self._server_status = dict.fromkeys(self._names, NOT_SERVING) | {LIVENESS: SERVING}
+        self._watches: set[asyncio.Task[None]] = set()
+        self._watches_ended = False
 
     async def List(self, request: Any, context: ServicerContext[Any, Any]) -> Any:
         """The state of every name; the base class, as of grpcio 1.85, lacks it."""
@@ -32,6 +35,24 @@ class Health(aio.HealthServicer):
             name: HealthCheckResponse(status=status) for name, status in self._server_status.items()
         }
         return _messages.HealthListResponse(statuses=statuses)
+
+    async def Watch(self, request: Any, context: ServicerContext[Any, Any]) -> None:
+        """Each new state of a name, until the caller leaves or `end_watches`."""
+        watch = asyncio.create_task(super().Watch(request, context))
+        self._watches.add(watch)
+        try:
+            await watch
+        except asyncio.CancelledError:
+            if not self._watches_ended:
+                raise
+        finally:
+            self._watches.discard(watch)
+
+    def end_watches(self) -> None:
+        """A stopping server would wait its whole grace for calls that never end by themselves."""
+        self._watches_ended = True
+        for watch in self._watches:
+            watch.cancel()
 
     async def set_ready(self, ready: bool) -> None:
         """Says of every service whether it can be called."""
