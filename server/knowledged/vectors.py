@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 COSINE = 1
 
 FLOAT16_MAX = 65_504.0
+_SURELY_FELT = 1e-6
 
 
 class VectorMessage(Protocol):
@@ -37,6 +38,9 @@ class VectorRule:
         return self._value_fault(np.frombuffer(vector, "<f4"))
 
     def _value_fault(self, values: NDArray[np.float32]) -> str | None:
+        # Between these bounds no value is too large, and one of at most 1900 is large enough.
+        if _SURELY_FELT < float(values @ values) < FLOAT16_MAX**2:
+            return None
         if not np.isfinite(values).all():
             return "has a value that is not finite"
         if np.abs(values).max() > FLOAT16_MAX:

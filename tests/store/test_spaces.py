@@ -342,7 +342,10 @@ async def test_a_space_that_cannot_be_cared_for_keeps_no_other_from_its_care(sta
 
 
 async def test_one_keeper_of_two_works_and_the_other_takes_over(stage: Stage) -> None:
-    locks = "select count(*) from pg_locks where locktype = 'advisory' and granted"
+    locks = (
+        "select count(*) from pg_locks join pg_database d on d.oid = database"
+        " where d.datname = current_database() and locktype = 'advisory' and granted"
+    )
     async with AsyncExitStack() as second:
         async with stage.keeper():
             await until(lambda: nonzero(stage, locks))
@@ -365,7 +368,8 @@ async def taken_over(stage: Stage, before: int | None) -> bool:
 async def holder(stage: Stage) -> int | None:
     """The backend that holds the keepers' lock."""
     return await stage.owner.fetchval(
-        "select min(pid) from pg_locks where locktype = 'advisory' and granted"
+        "select min(pid) from pg_locks join pg_database d on d.oid = database"
+        " where d.datname = current_database() and locktype = 'advisory' and granted"
     )
 
 

@@ -140,8 +140,10 @@ def hit(row: Record, collection_name: str) -> Hit:
         ),
         score=row["score"],
     )
-    fill(found.chunk.metadata, row["chunk_metadata"])
-    fill(found.document.metadata, row["metadata"])
+    if row["chunk_metadata"]:
+        fill(found.chunk.metadata, row["chunk_metadata"])
+    if row["metadata"]:
+        fill(found.document.metadata, row["metadata"])
     return found
 
 

@@ -10,6 +10,7 @@ from knowledged.names import collection_of
 from knowledged.services import pack
 from knowledged.services.drafts import MIME_TYPES, chunking_policy
 from knowledged.services.given_chunks import LONGEST_CHUNK
+from knowledged.services.search_batches import SearchBatches
 from knowledged.services.searching import Searching
 from knowledged.services.supplies import Supplies
 
@@ -21,7 +22,7 @@ class Search:
 
     def __init__(self, supplies: Supplies) -> None:
         self._supplies = supplies
-        self._searching = Searching(supplies)
+        self._searching = Searching(supplies, SearchBatches(supplies.database))
 
     async def EmbedTexts(self, request: pb.EmbedTextsRequest, call: Call) -> pb.EmbedTextsResponse:
         checks, embedder = Checks(), self._supplies.embedder

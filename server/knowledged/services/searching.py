@@ -11,6 +11,7 @@ from knowledged.declared_fields import declared, only_declared
 from knowledged.filter_language import Filter
 from knowledged.services.given_chunks import vector_bytes
 from knowledged.services.listing import parsed_filter
+from knowledged.services.search_batches import SearchBatches
 from knowledged.services.supplies import Supplies
 from knowledged.store import search
 from knowledged.store.collections import Space
@@ -49,6 +50,7 @@ class Searching:
     """Carries out searches. One for the server."""
 
     supplies: Supplies
+    batches: SearchBatches
 
     def asked(self, checks: Checks, request: pb.SearchRequest, collection_id: str) -> Asked:
         """The checked arguments; faults go to the checks."""
@@ -82,16 +84,12 @@ class Searching:
     ) -> Found:
         """The hits. A filtered search that the index answers too shortly is done again exactly."""
         plan, query = self._planned(request, asked, space, vector)
-        hits = await self._hits(call, plan, query)
+        hits = await self.batches.search(call, plan, query)
         if len(hits) < asked.limit and not plan.exact:
             plan = Plan(plan.dimension, plan.distance, None, plan.joined)
-            hits = await self._hits(call, plan, query)
+            hits = await self.batches.search(call, plan, query)
         good = _good_enough(hits, request)
         return Found(good, _reason(asked, len(hits), len(good)), plan.exact)
-
-    async def _hits(self, call: Call, plan: Plan, query: Query) -> list[Record]:
-        async with self.supplies.database.read(call.seconds_left(30)) as conn:
-            return await search.search(conn, plan, query)
 
     def _planned(
         self, request: pb.SearchRequest, asked: Asked, space: Space, vector: bytes

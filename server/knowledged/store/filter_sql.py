@@ -40,6 +40,11 @@ class Condition:
     sql: str
     parameters: list[object]
 
+    @property
+    def always(self) -> bool:
+        """Whether it lets everything pass: no filter was given."""
+        return self.sql == "true"
+
 
 def compile(filter: Filter | None, fields: Fields, first_parameter: int) -> Condition:
     """The condition of `filter`, with parameters numbered from `first_parameter`.

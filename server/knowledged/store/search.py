@@ -5,6 +5,7 @@ Scores, higher is better, in float32: cosine similarity; 1 / (1 + Euclidean dist
 product.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import LiteralString
@@ -79,6 +80,37 @@ _FROM_JOINED: LiteralString = """knowledge.chunk_vector v
 FIRST_FILTER_PARAMETER = 7
 
 
+_SETTING: LiteralString = """
+    -- Settings for this statement alone, in the same round trip; no row if the collection is gone.
+    -- A scan that a filter leaves short goes on; its order does not matter, since hits are sorted.
+    with setting as materialized (
+        select set_config('hnsw.ef_search', $5::int::text, true),
+               set_config('hnsw.iterative_scan', 'relaxed_order', true)
+          from knowledge.collection
+         where collection_uid = $6::uuid and delete_time is null
+    ),
+"""
+
+_PARTS: LiteralString = """
+           k.chunk_uid, k.chunk_id, k.content, k.token_count,
+           -- Most have none, and null is cheaper to read than an empty object.
+           nullif(k.metadata, '{}') as chunk_metadata,
+           s.ordinal, s.start_offset, s.end_offset, hit.embedding,
+           d.document_uid, d.document_id, d.title, d.mime_type, d.source_uri, d.revision,
+           nullif(d.metadata, '{}') as metadata, nullif(d.labels, '{}') as labels
+      from hit
+      join knowledge.chunk k on k.chunk_uid = hit.chunk_uid
+      join knowledge.document d on d.document_uid = hit.document_uid
+      left join lateral (
+           select ordinal, start_offset, end_offset
+             from knowledge.chunk_span
+            where chunk_uid = k.chunk_uid and to_revision is null
+            order by ordinal
+            limit 1) s on true
+     where d.delete_time is null
+"""
+
+
 @cache
 def render(dimension: int, distance: int, exact: bool, joined: bool) -> tuple[str, str]:
     """The SQL of a search before and after its filter's condition.
@@ -89,15 +121,7 @@ def render(dimension: int, distance: int, exact: bool, joined: bool) -> tuple[st
     metric = METRICS[distance]
     half = f"(v.embedding::halfvec({dimension})) {metric.operator} $1::vector::halfvec({dimension})"
     order = "distance, v.chunk_uid" if exact else half
-    head = f"""
-    -- Settings for this statement alone, in the same round trip; no row if the collection is gone.
-    -- A scan that a filter leaves short goes on; its order does not matter, since hits are sorted.
-    with setting as materialized (
-        select set_config('hnsw.ef_search', $5::int::text, true),
-               set_config('hnsw.iterative_scan', 'relaxed_order', true)
-          from knowledge.collection
-         where collection_uid = $6::uuid and delete_time is null
-    ),
+    head = f"""{_SETTING}
     hit as materialized (
         select found.*
           from setting
@@ -112,23 +136,42 @@ def render(dimension: int, distance: int, exact: bool, joined: bool) -> tuple[st
                 order by {order}
                 limit $3::int) found
     )
-    select k.chunk_uid, k.chunk_id, k.content, k.metadata as chunk_metadata, k.token_count,
-           s.ordinal, s.start_offset, s.end_offset, hit.embedding,
-           d.document_uid, d.document_id, d.title, d.mime_type, d.source_uri, d.metadata, d.labels,
-           d.revision, ({metric.score})::float4 as score
-      from hit
-      join knowledge.chunk k on k.chunk_uid = hit.chunk_uid
-      join knowledge.document d on d.document_uid = hit.document_uid
-      left join lateral (
-           select ordinal, start_offset, end_offset
-             from knowledge.chunk_span
-            where chunk_uid = k.chunk_uid and to_revision is null
-            order by ordinal
-            limit 1) s on true
-     where d.delete_time is null
+    select ({metric.score})::float4 as score, {_PARTS}
      order by hit.distance, hit.chunk_uid
-"""  # noqa: S608 - parts are constants
+"""
     return head, tail
+
+
+@cache
+def render_many(dimension: int, distance: int) -> str:
+    """The SQL of several searches by one index at once: planned once, joined together.
+
+    Parameters as those of one search, but $1 is an array of vectors; `place` tells from 1 on which
+    of them a row answers.
+    """
+    metric = METRICS[distance]
+    half = f"(v.embedding::halfvec({dimension})) {metric.operator} q.half"
+    return f"""{_SETTING}
+    query as materialized (
+        select vector, vector::halfvec({dimension}) as half, place
+          from unnest($1::vector[]) with ordinality as q (vector, place)
+    ),
+    hit as materialized (
+        select q.place, found.*
+          from setting
+         cross join query q
+         cross join lateral (
+               select v.chunk_uid, v.document_uid,
+                      case when $4::bool then v.embedding end as embedding,
+                      v.embedding {metric.operator} q.vector as distance
+                 from {_FROM_VECTORS}
+                where v.space_uid = $2::uuid
+                order by {half}
+                limit $3::int) found
+    )
+    select hit.place, ({metric.score})::float4 as score, {_PARTS}
+     order by hit.place, hit.distance, hit.chunk_uid
+"""  # noqa: S608 - parts are constants, the dimension is an int
 
 
 async def search(conn: Connection, plan: Plan, query: Query) -> list[Record]:
@@ -140,12 +183,33 @@ async def search(conn: Connection, plan: Plan, query: Query) -> list[Record]:
     return await conn.fetch(
         head + query.condition.sql + tail,
         query.vector,
+        *_parameters(plan, query),
+        *query.condition.parameters,
+    )
+
+
+async def search_many(
+    conn: Connection, plan: Plan, query: Query, vectors: Sequence[bytes]
+) -> list[list[Record]]:
+    """Several searches that differ from `query` in their vectors only, by the index, unfiltered.
+
+    For each vector what `search` would give, in one round trip.
+    """
+    statement = render_many(plan.dimension, plan.distance)
+    found: list[list[Record]] = [[] for _ in vectors]
+    for row in await conn.fetch(statement, vectors, *_parameters(plan, query)):
+        place: int = row["place"]
+        found[place - 1].append(row)
+    return found
+
+
+def _parameters(plan: Plan, query: Query) -> tuple[object, ...]:
+    return (
         query.space_uid,
         query.limit,
         query.include_embedding,
         plan.ef or MAX_EF,
         query.collection_uid,
-        *query.condition.parameters,
     )
 
 
