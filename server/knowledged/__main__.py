@@ -46,7 +46,7 @@ def _module(command: str) -> ModuleType:
 
 def _operator_errors() -> tuple[type[Exception], ...]:
     from knowledged.access_file import AccessFileError
-    from knowledged.embedded_home import EmbeddedError
+    from knowledged.embedded.home import EmbeddedError
     from knowledged.errors import Unavailable
     from knowledged.migration import MigrationError
     from knowledged.secret import SecretFileError

@@ -23,7 +23,7 @@ from knowledge.v1 import (
     options_pb2,
     vector_service_pb2,
 )
-from knowledged import migrate, readiness
+from knowledged import migrate
 from knowledged.access import Access
 from knowledged.call import AuditClass, Call, Method
 from knowledged.database import Database
@@ -31,7 +31,6 @@ from knowledged.directory import Directory
 from knowledged.embedding.chunker import Chunker
 from knowledged.embedding.embedder import Embedder
 from knowledged.errors import Malformed
-from knowledged.housekeeping import Housekeeping
 from knowledged.interceptors import Handler, Interceptor, compose
 from knowledged.interceptors.audit import audit
 from knowledged.interceptors.auth import Auth
@@ -56,9 +55,11 @@ from knowledged.services.listing import Lists, PageSizes
 from knowledged.services.search import Search
 from knowledged.services.supplies import Limits, Supplies
 from knowledged.settings import Settings, SettingsError
-from knowledged.space_keeper import SpaceKeeper
 from knowledged.text import TextPipeline
-from knowledged.text_worker import TextWorkers
+from knowledged.workers import readiness
+from knowledged.workers.housekeeping import Housekeeping
+from knowledged.workers.space_keeper import SpaceKeeper
+from knowledged.workers.text_worker import TextWorkers
 
 FILES: tuple[FileDescriptor, ...] = (
     knowledge_service_pb2.DESCRIPTOR,

@@ -19,8 +19,8 @@ import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from knowledged import postmaster
 from knowledged.connection import Connection, connect
+from knowledged.embedded import postmaster
 
 KNOWLEDGED = Path(sys.executable).with_name("knowledged")
 START_SECONDS = 60.0

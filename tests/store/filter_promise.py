@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from knowledged.filter_language import And, Comparison, Expression, Has, Not, Or, Present
+from knowledged.filters.language import And, Comparison, Expression, Has, Not, Or, Present
 from knowledged.store.filter_sql import Column, Declared, Fields, Kind, stored_value
 
 FIELDS = Fields(

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from filter_promise import DECLARED_KEYS, FIELDS
 
-from knowledged.filter_language import parse
+from knowledged.filters.language import parse
 from knowledged.store import filter_sql
 from knowledged.store.filter_sql import Kind, stored_value
 

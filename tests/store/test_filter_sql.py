@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from knowledged.errors import Invalid
-from knowledged.filter_language import (
+from knowledged.filters.language import (
     And,
     Comparison,
     Expression,

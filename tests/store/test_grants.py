@@ -14,7 +14,7 @@ from knowledged.call import AuditClass, Call, Method, Principal
 from knowledged.database import Database
 from knowledged.directory import Directory
 from knowledged.errors import NotFound
-from knowledged.filter_language import parse
+from knowledged.filters.language import parse
 from knowledged.store import (
     audit,
     chunks,

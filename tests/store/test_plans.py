@@ -24,7 +24,7 @@ from cluster import Cluster, open_database
 from knowledged.codecs import set_codecs
 from knowledged.connection import Connection, connect
 from knowledged.declared_fields import KINDS, declared, only_declared
-from knowledged.filter_language import parse
+from knowledged.filters.language import parse
 from knowledged.store import (
     chunk_changes,
     chunks,

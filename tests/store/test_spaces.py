@@ -20,16 +20,16 @@ from stored import (
 )
 
 from cluster import DatabaseUrls
-from knowledged import space_keeper
 from knowledged.codecs import set_codecs
 from knowledged.connection import Connection, connect
 from knowledged.database import Database
 from knowledged.directory import Directory
-from knowledged.space_keeper import INDEX_FROM_ROWS, SpaceKeeper
 from knowledged.store import collection_changes, collections, search, spaces
 from knowledged.store.collections import Collection, FilterField
 from knowledged.store.filter_sql import Condition
 from knowledged.store.spaces import EXACT, INDEXED, SpaceState
+from knowledged.workers import space_keeper
+from knowledged.workers.space_keeper import INDEX_FROM_ROWS, SpaceKeeper
 
 STRING = 1
 YEAR = FilterField("metadata.year", NUMBER)

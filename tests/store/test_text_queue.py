@@ -28,7 +28,7 @@ from knowledged.store.collections import Collection, FilterField
 from knowledged.store.document_changes import Written
 from knowledged.store.documents import Document
 from knowledged.store.pieces import NewPieces
-from knowledged.text_worker import TextWorkers
+from knowledged.workers.text_worker import TextWorkers
 from served import Model
 
 PENDING, ACTIVE, FAILED = 1, 2, 3

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from knowledged import embedded_home
 from knowledged.connection import Connection, connect
-from knowledged.embedded import EmbeddedError, embedded_postgres
+from knowledged.embedded import EmbeddedError, embedded_postgres, home
 
 _HOLDER = """
 import asyncio, sys
@@ -222,8 +221,8 @@ async def test_data_of_another_major_release_is_refused(folder: Path) -> None:
 
 
 async def test_a_long_path_with_awkward_characters_works(folder: Path) -> None:
-    account = embedded_home.choose_account()
-    if "binaries" in str(embedded_home.find_binaries(folder, account)):
+    account = home.choose_account()
+    if "binaries" in str(home.find_binaries(folder, account)):
         pytest.skip("initdb bears no quote in its own path, and its wheel lies in a private folder")
     data_dir = folder / ("long " * 25).strip() / 'it\'s 100%, "quoted"'
     async with embedded_postgres(data_dir, durable=False) as server:
@@ -242,7 +241,7 @@ async def setting(dsn: str, name: str) -> str:
 async def test_root_hands_over_to_an_unprivileged_account(folder: Path) -> None:
     async with embedded_postgres(folder, durable=False):
         ids, groups = ids_of(postmaster_pid(folder))
-    account = embedded_home.choose_account()
+    account = home.choose_account()
     assert ids == [str(account.uid)] * 4
     assert account.uid != 0
     assert groups == []
@@ -285,8 +284,8 @@ async def test_binaries_below_a_private_home_are_copied_once(
 ) -> None:
     private = folder / "private"
     private.mkdir(mode=0o700)
-    account = embedded_home.choose_account()
-    site_packages = embedded_home.find_binaries(folder, account).parents[2]
+    account = home.choose_account()
+    site_packages = home.find_binaries(folder, account).parents[2]
     for name in ("embedded_postgres", "embedded_postgres.libs"):
         shutil.copytree(site_packages / name, private / name)
     monkeypatch.syspath_prepend(str(private))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knowledged.errors import Invalid
-from knowledged.filter_language import And, Comparison, Expression, Has, Not, Or, Present, parse
+from knowledged.filters.language import And, Comparison, Expression, Has, Not, Or, Present, parse
 
 
 def shape(node: Expression) -> Any:

@@ -13,7 +13,7 @@ import pytest
 
 from cluster import DatabaseUrls
 from knowledged.commands.serve import server
-from knowledged.embedded_home import EmbeddedError
+from knowledged.embedded.home import EmbeddedError
 from knowledged.settings import SettingsError, load
 
 KNOWLEDGED = Path(sys.executable).with_name("knowledged")

@@ -10,7 +10,7 @@ from google.protobuf.struct_pb2 import Value
 from knowledged.call import Call
 from knowledged.checks import Checks
 from knowledged.errors import Invalid
-from knowledged.filter_language import Filter, parse
+from knowledged.filters.language import Filter, parse
 from knowledged.page_token import PageTokens, binding
 from knowledged.services.json_struct import json_values
 from knowledged.store.filter_sql import Condition, Fields

@@ -8,7 +8,7 @@ from knowledge.v1 import vector_service_pb2 as pb
 from knowledged.call import Call
 from knowledged.checks import Checks
 from knowledged.declared_fields import declared, only_declared
-from knowledged.filter_language import Filter
+from knowledged.filters.language import Filter
 from knowledged.services.given_chunks import vector_bytes
 from knowledged.services.listing import parsed_filter
 from knowledged.services.search_batches import SearchBatches

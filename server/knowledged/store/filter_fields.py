@@ -9,7 +9,7 @@ from enum import Enum
 from typing import LiteralString, cast
 from uuid import UUID
 
-from knowledged.filter_values import Fault, Scalar
+from knowledged.filters.values import Fault, Scalar
 
 
 class Kind(Enum):

@@ -7,8 +7,8 @@ the positive question and passes its negation. Positive comparisons stay bare, f
 from dataclasses import dataclass
 from typing import LiteralString
 
-from knowledged.filter_language import And, Comparison, Expression, Filter, Has, Not, Or, Present
-from knowledged.filter_values import Fault
+from knowledged.filters.language import And, Comparison, Expression, Filter, Has, Not, Or, Present
+from knowledged.filters.values import Fault
 from knowledged.store.filter_fields import (
     Column,
     Declared,

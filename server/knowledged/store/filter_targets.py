@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, LiteralString, Protocol, TypeAlias
 
-from knowledged.filter_values import Fault, Scalar
+from knowledged.filters.values import Fault, Scalar
 from knowledged.store.filter_fields import (
     ORDERED,
     Column,

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from knowledged.filter_values import Fault, unquoted
+from knowledged.filters.values import Fault, unquoted
 
 _QUOTED = r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
 _SEGMENT = rf"(?:\w[\w-]*|{_QUOTED})"

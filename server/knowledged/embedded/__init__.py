@@ -16,9 +16,9 @@ from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-from knowledged import postmaster
-from knowledged.embedded_database import Passwords, prepare
-from knowledged.embedded_home import (
+from knowledged.embedded import postmaster
+from knowledged.embedded.database import Passwords, prepare
+from knowledged.embedded.home import (
     Account,
     EmbeddedError,
     choose_account,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from knowledged.embedded_home import Account, EmbeddedError
+from knowledged.embedded.home import Account, EmbeddedError
 
 _POLL_SECONDS = 0.01
 # Crash recovery may have to replay up to max_wal_size.

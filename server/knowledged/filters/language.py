@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, cast
 
 from knowledged.errors import Invalid, Violation
-from knowledged.filter_tokens import Token, TokenKind, segments, tokens
-from knowledged.filter_values import Fault, Scalar, Value, bound_value, unquoted, word_value
+from knowledged.filters.tokens import Token, TokenKind, segments, tokens
+from knowledged.filters.values import Fault, Scalar, Value, bound_value, unquoted, word_value
 
 LONGEST_FILTER = 8_192
 DEEPEST_NESTING = 32

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from knowledged.connection import Connection, connect
-from knowledged.postmaster import processor_too_old
+from knowledged.embedded.postmaster import processor_too_old
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""The filter language: text to syntax tree. Its SQL is made in `store/filter_sql.py`."""
