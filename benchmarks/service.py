@@ -53,9 +53,7 @@ def serving(data_dir: Path) -> Generator[Service]:
     environment = _environment(data_dir, port)
     began = time.perf_counter()
     with (data_dir / "server.log").open("ab") as log:
-        process = subprocess.Popen(
-            [_KNOWLEDGED, "serve"], env=environment, stdout=log, stderr=log
-        )
+        process = subprocess.Popen([_KNOWLEDGED, "serve"], env=environment, stdout=log, stderr=log)
     try:
         address = f"127.0.0.1:{port}"
         _wait_until_serving(process, address)

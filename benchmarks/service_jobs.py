@@ -36,9 +36,7 @@ async def search(target: Target, requests: Sequence[vector.SearchRequest]) -> Me
         return await run(Load([of(one)] * target.callers, target.seconds))
 
 
-async def found(
-    target: Target, requests: Sequence[vector.SearchRequest]
-) -> list[list[str]]:
+async def found(target: Target, requests: Sequence[vector.SearchRequest]) -> list[list[str]]:
     """The chunk ids that each request finds, best first."""
     async with caller(target.address, target.token) as one:
         answers = [await one.search(request) for request in requests]

@@ -129,12 +129,18 @@ begin
     loop
         relation := parent || to_char(month at time zone 'UTC', '_YYYYMM');
         if to_regclass('knowledge.' || quote_ident(relation)) is null then
-            execute format(
-                'create table knowledge.%I partition of knowledge.%I for values from (%L) to (%L)',
-                relation, parent,
-                knowledge.uuid_v7_floor(month),
-                knowledge.uuid_v7_floor(month + interval '1 month'));
-            made := made + 1;
+            begin
+                execute format(
+                    'create table knowledge.%I partition of knowledge.%I '
+                    'for values from (%L) to (%L)',
+                    relation, parent,
+                    knowledge.uuid_v7_floor(month),
+                    knowledge.uuid_v7_floor(month + interval '1 month'));
+                made := made + 1;
+            exception when check_violation then
+                -- The default partition holds events of this month already; they stay there.
+                raise warning 'audit events of % stay in the default partition', relation;
+            end;
         end if;
     end loop;
     return made;

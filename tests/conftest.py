@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from cluster import Cluster, DatabaseUrls, open_database
 from knowledged.app import Running
@@ -21,6 +22,10 @@ from knowledged.embedding.local import LocalEmbedder
 from knowledged.embedding.tokenizer import TextTokenizer
 from knowledged.migrate import migrate
 from served import Model, Serve, serve_on
+
+# A busy machine is no failure: the examples count, not the time that one of them takes.
+settings.register_profile("knowledged", deadline=None)
+settings.load_profile("knowledged")
 
 
 @pytest.fixture(scope="session")

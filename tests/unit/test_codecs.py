@@ -4,8 +4,10 @@ from typing import Any
 
 import asyncpg
 import numpy as np
+import pgvector
 import pytest
 
+from knowledged import codecs
 from knowledged.database import Database
 
 FLOAT32_LIMITS = np.array([3.4e38, -3.4e38, 1e-45, -0.0, 1.1754944e-38, 1 / 3], "<f4")
@@ -93,3 +95,9 @@ async def test_nul_in_json_is_refused(bare_database: Database) -> None:
     async with bare_database.read() as conn:
         with pytest.raises(asyncpg.UntranslatableCharacterError):
             await conn.fetchval("select $1::jsonb", {"a": "\0"})
+
+
+def test_pgvector_s_own_package_reads_and_writes_the_same_bytes() -> None:
+    floats = np.array([0.1, -0.0, 1e-30, 65504.0], "<f4")
+    assert codecs.encode_vector(floats.tobytes()) == pgvector.Vector(floats).to_binary()
+    assert codecs.decode_vector(pgvector.Vector(floats).to_binary()) == floats.tobytes()

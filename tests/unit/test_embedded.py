@@ -252,7 +252,7 @@ async def test_data_below_a_private_home_lies_elsewhere_and_stays(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = folder / "elsewhere"
-    monkeypatch.setattr(embedded_home, "_ELSEWHERE", elsewhere)
+    monkeypatch.setattr(home, "_ELSEWHERE", elsewhere)
     private = folder / "private"
     private.mkdir(mode=0o700)
     data_dir = private / "checkout/.data"

@@ -113,6 +113,6 @@ async def _ask(console: Console, client: Client, collection: Collection) -> None
 
 def _items(terms: Iterable[Term]) -> Iterator[Item]:
     for term in terms:
-        document = Document(title=term.name, content=term.text, mime_type="text/plain")
+        document = Document(title=term.name, content=term.article, mime_type="text/plain")
         document.metadata.update({"hpo": term.term_id})
         yield Item(term.term_id, document)

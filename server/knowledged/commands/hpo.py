@@ -39,12 +39,18 @@ class Term:
     term_id: str
     name: str
     definition: str
+    comment: str
     synonyms: tuple[Synonym, ...]
 
     @property
     def text(self) -> str:
-        """What is stored and searched. No synonyms: those are questions with known answers."""
+        """Name and definition. No synonyms: those are questions with known answers."""
         return f"{self.name}. {self.definition}"
+
+    @property
+    def article(self) -> str:
+        """All that is said of the term, in paragraphs; the comment is empty for most."""
+        return "\n\n".join(filter(None, (self.name, self.definition, self.comment)))
 
 
 def locate() -> Path:
@@ -76,6 +82,7 @@ def _terms(stanza: str) -> Iterator[Term]:
         fields["id"],
         _unescaped(fields["name"]),
         _unescaped(definition[1]),
+        _unescaped(fields.get("comment", "")),
         tuple(Synonym(_unescaped(m[1]), m[2], m[3] or "") for m in synonyms),
     )
 

@@ -67,6 +67,8 @@ class DocumentWriter:
             if answered := await self._supplies.answered(asked.call, asked.key):
                 return await self._as_answered(asked.call, answered)
             _check_types(space, row)
+            if row.origin == SERVER:
+                self._supplies.text.check_model(space.collection)
             if asked.validate_only:
                 await self._refuse_taken(asked.call, row)
                 return _unchanged(asked.call, row)

@@ -1,6 +1,7 @@
 """Requests to rows: every field of a collection or document checked, and defaults filled in."""
 
 import hashlib
+import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -223,7 +224,7 @@ def mask_paths(
     if list(paths) == ["*"]:
         return known
     for place, path in enumerate(paths):
-        key = path.startswith("metadata.") and path.count(".") == 1 and "metadata" in known
+        key = re.fullmatch(r"metadata\.[^.]+", path) and "metadata" in known
         if path not in known and not key:
             checks.fault(
                 f"update_mask.paths[{place}]", f"must be one of {', '.join(sorted(known))}"

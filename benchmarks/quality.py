@@ -1,0 +1,120 @@
+"""How well searches find: nDCG@10 and recall@10 on questions whose answers are known.
+
+The questions are the lay synonyms of the Human Phenotype Ontology; the answers are the terms that
+bear them. Any other set in the layout of BEIR (corpus.jsonl, queries.jsonl, qrels/test.tsv) does.
+"""
+
+import csv
+import json
+import math
+import random
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import service_jobs
+from benchmarks.apart import Apart
+from benchmarks.corpus import Corpus, Vectors, embedded, hpo_corpus, hpo_terms
+from benchmarks.loading import search_request
+from benchmarks.report import Row, row
+from benchmarks.service_jobs import Target
+
+TOP = 10
+_SEED = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Texts, and for each the ids that answer it, each with its gain."""
+
+    texts: list[str]
+    answers: list[Mapping[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """A corpus and questions about it."""
+
+    name: str
+    corpus: Corpus
+    questions: Questions
+
+
+async def hpo_set(most: int = 1_000) -> Set:
+    """As many lay synonyms, drawn with a fixed seed; a term's own name is no question."""
+    relevant: dict[str, dict[str, float]] = {}
+    for term in hpo_terms():
+        for synonym in term.synonyms:
+            text = synonym.text.lower()
+            if synonym.kind == "layperson" and text != term.name.lower():
+                relevant.setdefault(text, {})[term.term_id] = 1.0
+    texts = sorted(relevant)
+    random.Random(_SEED).shuffle(texts)
+    questions = Questions(texts[:most], [relevant[text] for text in texts[:most]])
+    return Set("HPO lay synonyms", await hpo_corpus(), questions)
+
+
+async def beir_set(folder: Path) -> Set:
+    """A set in BEIR's layout, its whole test split."""
+    documents = _lines(folder / "corpus.jsonl")
+    texts = [f"{d.get('title', '')}\n\n{d['text']}".strip() for d in documents]
+    corpus = Corpus([d["_id"] for d in documents], texts, await embedded(texts))
+    gains: dict[str, dict[str, float]] = {}
+    with (folder / "qrels/test.tsv").open() as file:
+        for judged in csv.DictReader(file, delimiter="\t"):
+            gains.setdefault(judged["query-id"], {})[judged["corpus-id"]] = float(judged["score"])
+    asked = [q for q in _lines(folder / "queries.jsonl") if q["_id"] in gains]
+    questions = Questions([q["text"] for q in asked], [gains[q["_id"]] for q in asked])
+    return Set(folder.name, corpus, questions)
+
+
+def _lines(file: Path) -> list[dict[str, str]]:
+    with file.open() as opened:
+        return [json.loads(line) for line in opened]
+
+
+def ndcg(found: Sequence[str], gains: Mapping[str, float]) -> float:
+    """nDCG@10 with linear gains (Järvelin and Kekäläinen 2002), 0 to 1."""
+    got = _dcg([gains.get(each, 0.0) for each in found[:TOP]])
+    best = _dcg(sorted(gains.values(), reverse=True)[:TOP])
+    return got / best if best else 0.0
+
+
+def recall(found: Sequence[str], relevant: Collection[str]) -> float:
+    """The share of what is relevant that is among the first ten."""
+    return len(set(found[:TOP]) & set(relevant)) / min(TOP, len(relevant))
+
+
+def _dcg(gains: Sequence[float]) -> float:
+    return sum(gain / math.log2(place + 2) for place, gain in enumerate(gains))
+
+
+def nearest(corpus: Corpus, vectors: Vectors) -> list[list[str]]:
+    """What an exact search finds, in numpy."""
+    order = np.argsort(-(vectors @ corpus.vectors.T), axis=1)[:, :TOP]
+    return [[corpus.ids[place] for place in places] for places in order]
+
+
+async def measured(apart: Apart, target: Target, asked: Set) -> list[Row]:
+    """Exact in numpy, and through the service by index and exactly."""
+    vectors = await embedded(asked.questions.texts)
+    requests = [search_request(vector.tobytes()) for vector in vectors]
+    indexed, _ = apart.run(service_jobs.found, target, requests)
+    for request in requests:
+        request.exact = True
+    exact, _ = apart.run(service_jobs.found, target, requests)
+    legs = {"numpy, exact": nearest(asked.corpus, vectors), "index": indexed, "exact": exact}
+    return [line for leg, found in legs.items() for line in _lines_of(asked, leg, found)]
+
+
+def _lines_of(asked: Set, leg: str, found: Sequence[Sequence[str]]) -> list[Row]:
+    pairs = list(zip(found, asked.questions.answers, strict=True))
+    ndcgs = [sum(ndcg(f, gains) for f, gains in pairs) / len(pairs)]
+    recalls = [sum(recall(f, gains) for f, gains in pairs) / len(pairs)]
+    details = f"{len(pairs)} questions, {len(asked.corpus.ids)} texts"
+    return [
+        row(f"{asked.name}: nDCG@10, dense, {leg}", ndcgs, "≥ 0.47", details),
+        row(f"{asked.name}: recall@10, dense, {leg}", recalls, "", details),
+    ]
