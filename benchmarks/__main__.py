@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the ratios; `--short` in under three minutes; `--quality` what is found."""
+"""`python -m benchmarks`: the ratios; `--short` in three minutes; `--quality`: what is found."""
 
 import argparse
 import asyncio

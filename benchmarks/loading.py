@@ -109,7 +109,7 @@ async def _wait_for_index(caller: Caller, corpus: Corpus) -> None:
     query = Vector(f32_le=corpus.vectors[0].tobytes())
     request = vector.SearchRequest(collection=COLLECTION, vector=query)
     async with asyncio.timeout(_INDEX_SECONDS):
-        while (await caller.search(request)).exact:
+        while (await caller.search(request)).exact:  # noqa: ASYNC110 - the server is asked
             await asyncio.sleep(0.5)
 
 
