@@ -38,8 +38,10 @@ class VectorRule:
         return self._value_fault(np.frombuffer(vector, "<f4"))
 
     def _value_fault(self, values: NDArray[np.float32]) -> str | None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = float(values @ values)
         # Between these bounds no value is too large, and one of at most 1900 is large enough.
-        if _SURELY_FELT < float(values @ values) < FLOAT16_MAX**2:
+        if _SURELY_FELT < squares < FLOAT16_MAX**2:
             return None
         if not np.isfinite(values).all():
             return "has a value that is not finite"

@@ -30,7 +30,7 @@ QUESTIONS = (
     "kidney stones",
     "can't sleep at night",
     "nosebleed",
-    "heart beats too fast",
+    "trouble swallowing",
     "sees everything double",
 )
 _OWN: dict[str, object] = {

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -30,6 +31,15 @@ def processor_too_old() -> EmbeddedError:
     return EmbeddedError(_TOO_OLD_A_CPU)
 
 
+_DROP_RIGHTS = """
+import os, sys
+os.setgroups([])
+os.setgid(int(sys.argv[1]))
+os.setuid(int(sys.argv[2]))
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Installation:
     """What a server process is made of. `binaries`: the folder of initdb and postgres."""
@@ -45,19 +55,27 @@ class Installation:
 
     def popen(self, program: str, *arguments: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
         """Runs a program as the account: without our environment, out of the terminal's reach."""
-        other = self.account.is_other
+        command = [str(self.binaries / program), "-D", str(self.cluster), *arguments]
         return subprocess.Popen(
-            [self.binaries / program, "-D", self.cluster, *arguments],
+            self._as_account(command),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd="/",
             env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"},
             start_new_session=True,
-            user=self.account.uid if other else None,
-            group=self.account.gid if other else None,
-            extra_groups=[] if other else None,
         )
+
+    def _as_account(self, command: list[str]) -> list[str]:
+        """The command behind one that drops our rights and becomes it.
+
+        Popen's own `user` makes Python fork instead of vfork, and gRPC's fork handlers, where there
+        are gRPC objects already, crash the child.
+        """
+        if not self.account.is_other:
+            return command
+        ids = str(self.account.gid), str(self.account.uid)
+        return [sys.executable, "-ISc", _DROP_RIGHTS, *ids, *command]
 
 
 async def make_cluster(installation: Installation, password_file: Path, *, durable: bool) -> None:
