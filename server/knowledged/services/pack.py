@@ -113,38 +113,44 @@ def chunk(row: Chunk, document_name: str) -> ChunkMessage:
     return message
 
 
-def hit(row: Record, collection_name: str) -> Hit:
-    """A search's hit: of chunk and document what one reads of them, not how they are kept."""
+def fill_hit(hit: Hit, row: Record, collection_name: str) -> None:
+    """A search's hit: of chunk and document what one reads of them, not how they are kept.
+
+    Filled in where it stands in the answer: putting messages together would copy each of them.
+    """
     name = f"{collection_name}/documents/{row['document_id']}"
-    embedding = row["embedding"]
-    found = Hit(
-        chunk=ChunkMessage(
-            name=f"{name}/chunks/{row['chunk_id']}",
-            uid=str(row["chunk_uid"]),
-            chunk_id=row["chunk_id"],
-            content=row["content"],
-            embedding=None if embedding is None else Vector(f32_le=embedding),
-            ordinal=row["ordinal"],
-            start_offset=row["start_offset"],
-            end_offset=row["end_offset"],
-            token_count=row["token_count"],
-        ),
-        document=DocumentMessage(
-            name=name,
-            uid=str(row["document_uid"]),
-            title=row["title"],
-            mime_type=row["mime_type"],
-            source_uri=row["source_uri"],
-            labels=row["labels"],
-            revision=row["revision"],
-        ),
-        score=row["score"],
-    )
+    hit.score = row["score"]
+    _fill_chunk(hit.chunk, row, name)
+    _fill_document(hit.document, row, name)
+
+
+def _fill_chunk(chunk: ChunkMessage, row: Record, document_name: str) -> None:
+    chunk.name = f"{document_name}/chunks/{row['chunk_id']}"
+    chunk.uid = row["chunk_uid"]
+    chunk.chunk_id = row["chunk_id"]
+    chunk.content = row["content"]
+    chunk.token_count = row["token_count"]
+    chunk.ordinal = row["ordinal"] or 0
+    if row["start_offset"] is not None:
+        chunk.start_offset = row["start_offset"]
+        chunk.end_offset = row["end_offset"]
+    if row["embedding"] is not None:
+        chunk.embedding.f32_le = row["embedding"]
     if row["chunk_metadata"]:
-        fill(found.chunk.metadata, row["chunk_metadata"])
+        fill(chunk.metadata, row["chunk_metadata"])
+
+
+def _fill_document(document: DocumentMessage, row: Record, name: str) -> None:
+    document.name = name
+    document.uid = row["document_uid"]
+    document.title = row["title"]
+    document.mime_type = row["mime_type"]
+    document.source_uri = row["source_uri"]
+    document.revision = row["revision"]
+    if row["labels"]:
+        document.labels.update(row["labels"])
     if row["metadata"]:
-        fill(found.document.metadata, row["metadata"])
-    return found
+        fill(document.metadata, row["metadata"])
 
 
 def audit_event(row: AuditEvent) -> AuditEventMessage:

@@ -76,11 +76,9 @@ class Search:
         space = await self._supplies.directory.resolve(call, collection_id)
         vector = await self._searching.vector(checks, request, space)
         found = await self._searching.found(call, request, asked, space, vector)
-        answer = pb.SearchResponse(
-            hits=[pack.hit(row, request.collection) for row in found.hits],
-            incomplete_reason=found.reason,
-            exact=found.exact,
-        )
+        answer = pb.SearchResponse(incomplete_reason=found.reason, exact=found.exact)
+        for row in found.hits:
+            pack.fill_hit(answer.hits.add(), row, request.collection)
         return _fitting(answer, self._supplies.limits.max_message_bytes)
 
 

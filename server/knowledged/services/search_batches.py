@@ -16,7 +16,8 @@ from knowledged.database import Database
 from knowledged.store import search
 from knowledged.store.search import Plan, Query
 
-# Measured on 2 cores: more lanes or larger batches gave no more searches a second.
+# Two, so that one is under way while the other's answers are packed. Eight together cost
+# PostgreSQL 660 µs a search instead of 1,260; sixteen 590, for twice the wait.
 LANES = 2
 MOST_TOGETHER = 8
 LARGEST_LIMIT = 100
@@ -77,17 +78,22 @@ class SearchBatches:
             raise
 
     async def _lead(self, call: Call, plan: Plan, query: Query, kind: _Kind, queue: _Queue) -> Hits:
-        others = _taken(queue)
+        others: list[_Waiter] = []
         try:
+            # Calls that came in the same turn of the event loop get to their place in the queue.
+            await asyncio.sleep(0)
+            others = _taken(queue)
             hits = await self._together(call, plan, query, others)
-        except BaseException:
-            # One bad vector, or a leader that is cancelled, must not fail the others.
-            _tell(others, [_ALONE] * len(others))
-            raise
+            _tell(others, hits[1:])
+            return hits[0]
+        except Exception:
+            # One bad vector must not fail the others, nor theirs this one.
+            if not others:
+                raise
+            return await self._alone(call, plan, query)
         finally:
+            _tell(others, [_ALONE] * len(others))
             self._hand_on(kind, queue)
-        _tell(others, hits[1:])
-        return hits[0]
 
     async def _together(
         self, call: Call, plan: Plan, query: Query, others: Sequence[_Waiter]
