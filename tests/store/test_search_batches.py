@@ -1,7 +1,7 @@
 """Searches that come together find what each would find alone."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +41,7 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(database: Database) -> AsyncIterator[Stage]:
+async def stage(database: Database) -> Stage:
     rows = clustered(300, DIMENSION)
     async with database.transaction() as conn:
         collection = await make_collection(conn, "c", dimension=DIMENSION)
@@ -50,7 +50,7 @@ async def stage(database: Database) -> AsyncIterator[Stage]:
     c = collection
     query = Query(c.collection_uid, c.active_space_uid, b"", 5, False, Condition("true", []))
     vectors = [row.tobytes() for row in np.asarray(rows[:60], "<f4")]
-    yield Stage(database, SearchBatches(database), vectors, query)
+    return Stage(database, SearchBatches(database), vectors, query)
 
 
 def told(rows: list[Any]) -> list[tuple[object, ...]]:
