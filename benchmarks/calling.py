@@ -11,8 +11,6 @@ from knowledge.v1.vector_service_pb2_grpc import VectorServiceStub
 
 Rpc = Callable[[Any], Awaitable[Any]]
 
-_SECONDS = 60.0
-
 
 class Caller:
     """The RPCs that are measured or prepare a measurement, ready to be called."""
@@ -21,7 +19,8 @@ class Caller:
         metadata = (("authorization", f"Bearer {token}"),)
 
         def bound(rpc: Any) -> Rpc:
-            return lambda request: rpc(request, metadata=metadata, timeout=_SECONDS)
+            # No deadline: raw has none either, and each would cost caller and service a timer.
+            return lambda request: rpc(request, metadata=metadata)
 
         knowledge, vector = KnowledgeServiceStub(channel), VectorServiceStub(channel)
         self.create_collection = bound(knowledge.CreateCollection)

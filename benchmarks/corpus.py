@@ -1,6 +1,5 @@
 """The texts that are measured on, embedded once with the project's own model and kept."""
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,8 +38,21 @@ def hpo_terms() -> list[hpo.Term]:
 
 
 async def hpo_corpus() -> Corpus:
-    """The definitions of the Human Phenotype Ontology; a first time takes about two minutes."""
+    """Names and definitions of the Human Phenotype Ontology.
+
+    The first time takes some three minutes on 2 cores.
+    """
+    return await _corpus_of(hpo_terms())
+
+
+async def hpo_corpus_now(most: int) -> Corpus:
+    """All of them if they were embedded before, else the first of them, at most so many."""
     terms = hpo_terms()
+    known = _file(bundled.locate().model_sha256, [term.text for term in terms]).exists()
+    return await _corpus_of(terms if known else terms[:most])
+
+
+async def _corpus_of(terms: Sequence[hpo.Term]) -> Corpus:
     texts = [term.text for term in terms]
     return Corpus([term.term_id for term in terms], texts, await embedded(texts))
 
@@ -49,10 +61,9 @@ async def embedded(texts: Sequence[str]) -> Vectors:
     """The vectors of the texts, from the cache if the same texts were embedded before."""
     embedder = open_embedder()
     try:
-        file = CACHE / f"{_digest(embedder.model_digest, texts)}.npz"
+        file = _file(embedder.model_digest, texts)
         if not file.exists():
-            CACHE.mkdir(exist_ok=True)
-            np.savez(file, vectors=await _embed(embedder, texts))
+            _write(file, await _embed(embedder, texts))
     finally:
         await embedder.close()
     with np.load(file) as stored:
@@ -68,12 +79,16 @@ async def _embed(embedder: LocalEmbedder, texts: Sequence[str]) -> Vectors:
     return np.concatenate(parts)
 
 
-def _digest(model_digest: str, texts: Sequence[str]) -> str:
+def _write(file: Path, vectors: Vectors) -> None:
+    """Whole or not at all."""
+    CACHE.mkdir(exist_ok=True)
+    draft = file.with_suffix(".draft.npz")
+    np.savez(draft, vectors=vectors)
+    draft.replace(file)
+
+
+def _file(model_digest: str, texts: Sequence[str]) -> Path:
     digest = hashlib.sha256(model_digest.encode())
     for text in texts:
         digest.update(hashlib.sha256(text.encode()).digest())
-    return digest.hexdigest()[:24]
-
-
-def prepare() -> Corpus:
-    return asyncio.run(hpo_corpus())
+    return CACHE / f"{digest.hexdigest()[:24]}.npz"

@@ -1,7 +1,8 @@
 """Fills a collection through the service: chunks with their vectors, in documents of origin CALLER.
 
-Each chunk carries a number from 0 to 999 as metadata, `share`, drawn by chance with a fixed seed
-and declared as a filter field: `share < 10` is then one per cent of the chunks.
+A document holds sixteen chunks, and their texts as its content. Each chunk carries a number from 0
+to 999 as metadata, `share`, drawn by chance with a fixed seed and declared as a filter field:
+`share < 10` is then one per cent of the chunks.
 """
 
 import asyncio
@@ -24,12 +25,14 @@ SHARES = 1_000
 CHUNKS_A_DOCUMENT = 16
 _AT_ONCE = 8
 _INDEX_SECONDS = 600.0
+# A collection of fewer chunks has no index.
+_INDEX_FROM = 3_000
 
 Batch = tuple[str, list[Chunk]]
 
 
 async def fill(caller: Caller, corpus: Corpus) -> None:
-    """Makes the collection, stores the corpus, and waits until index and filter field are ready."""
+    """Makes the collection, stores the corpus, and waits for its index if it is to have one."""
     await caller.create_collection(
         knowledge.CreateCollectionRequest(
             collection_id="bench",
@@ -52,7 +55,8 @@ async def fill(caller: Caller, corpus: Corpus) -> None:
     async with asyncio.TaskGroup() as tasks:
         for batch in _batches(corpus):
             tasks.create_task(store(batch))
-    await _wait_for_index(caller, corpus)
+    if len(corpus.ids) >= _INDEX_FROM:
+        await _wait_for_index(caller, corpus)
 
 
 def shares(chunks: int) -> list[int]:
@@ -95,6 +99,7 @@ async def _store(caller: Caller, document: str, chunks: list[Chunk]) -> None:
             document_id=document,
             document=Document(
                 title=f"Terms {chunks[0].chunk_id} to {chunks[-1].chunk_id}",
+                content="\n\n".join(chunk.content for chunk in chunks),
                 origin=Origin.ORIGIN_CALLER,
                 metadata=metadata,
             ),

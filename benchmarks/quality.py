@@ -4,6 +4,7 @@ The questions are the lay synonyms of the Human Phenotype Ontology; the answers 
 bear them. Any other set in the layout of BEIR (corpus.jsonl, queries.jsonl, qrels/test.tsv) does.
 """
 
+import asyncio
 import csv
 import json
 import math
@@ -11,16 +12,20 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 
 from benchmarks import service_jobs
 from benchmarks.apart import Apart
 from benchmarks.corpus import Corpus, Vectors, embedded, hpo_corpus, hpo_terms
-from benchmarks.loading import search_request
+from benchmarks.loading import COLLECTION
 from benchmarks.report import Row, row
 from benchmarks.service_jobs import Target
+from knowledge.v1.vector_service_pb2 import SearchRequest
+from knowledged.services.given_chunks import LONGEST_CHUNK
 
+HPO = "HPO lay synonyms"
 TOP = 10
 _SEED = 7
 
@@ -43,6 +48,10 @@ class Set:
 
 
 async def hpo_set(most: int = 1_000) -> Set:
+    return Set(HPO, await hpo_corpus(), hpo_questions(most))
+
+
+def hpo_questions(most: int) -> Questions:
     """As many lay synonyms, drawn with a fixed seed; a term's own name is no question."""
     relevant: dict[str, dict[str, float]] = {}
     for term in hpo_terms():
@@ -52,27 +61,28 @@ async def hpo_set(most: int = 1_000) -> Set:
                 relevant.setdefault(text, {})[term.term_id] = 1.0
     texts = sorted(relevant)
     random.Random(_SEED).shuffle(texts)
-    questions = Questions(texts[:most], [relevant[text] for text in texts[:most]])
-    return Set("HPO lay synonyms", await hpo_corpus(), questions)
+    return Questions(texts[:most], [relevant[text] for text in texts[:most]])
 
 
 async def beir_set(folder: Path) -> Set:
     """A set in BEIR's layout, its whole test split."""
     documents = _lines(folder / "corpus.jsonl")
-    texts = [f"{d.get('title', '')}\n\n{d['text']}".strip() for d in documents]
-    corpus = Corpus([d["_id"] for d in documents], texts, await embedded(texts))
+    # Its ids may be none of ours, so the place in the file is the id.
+    ids = {document["_id"]: str(place) for place, document in enumerate(documents)}
+    texts = [f"{d.get('title', '')}\n\n{d['text']}".strip()[:LONGEST_CHUNK] for d in documents]
     gains: dict[str, dict[str, float]] = {}
-    with (folder / "qrels/test.tsv").open() as file:
+    with (folder / "qrels/test.tsv").open(newline="") as file:
         for judged in csv.DictReader(file, delimiter="\t"):
-            gains.setdefault(judged["query-id"], {})[judged["corpus-id"]] = float(judged["score"])
+            gain = {ids[judged["corpus-id"]]: float(judged["score"])}
+            gains.setdefault(judged["query-id"], {}).update(gain)
     asked = [q for q in _lines(folder / "queries.jsonl") if q["_id"] in gains]
     questions = Questions([q["text"] for q in asked], [gains[q["_id"]] for q in asked])
-    return Set(folder.name, corpus, questions)
+    return Set(folder.name, Corpus(list(ids.values()), texts, await embedded(texts)), questions)
 
 
 def _lines(file: Path) -> list[dict[str, str]]:
-    with file.open() as opened:
-        return [json.loads(line) for line in opened]
+    with file.open(encoding="utf-8") as opened:
+        return [json.loads(line) for line in opened if line.strip()]
 
 
 def ndcg(found: Sequence[str], gains: Mapping[str, float]) -> float:
@@ -83,8 +93,8 @@ def ndcg(found: Sequence[str], gains: Mapping[str, float]) -> float:
 
 
 def recall(found: Sequence[str], relevant: Collection[str]) -> float:
-    """The share of what is relevant that is among the first ten."""
-    return len(set(found[:TOP]) & set(relevant)) / min(TOP, len(relevant))
+    """The share of what is relevant that is among the first ten; of ten, where there is more."""
+    return len(set(found[:TOP]) & set(relevant)) / min(TOP, len(relevant)) if relevant else 0.0
 
 
 def _dcg(gains: Sequence[float]) -> float:
@@ -97,24 +107,26 @@ def nearest(corpus: Corpus, vectors: Vectors) -> list[list[str]]:
     return [[corpus.ids[place] for place in places] for places in order]
 
 
-async def measured(apart: Apart, target: Target, asked: Set) -> list[Row]:
-    """Exact in numpy, and through the service by index and exactly."""
-    vectors = await embedded(asked.questions.texts)
-    requests = [search_request(vector.tobytes()) for vector in vectors]
-    indexed, _ = apart.run(service_jobs.found, target, requests)
-    for request in requests:
-        request.exact = True
-    exact, _ = apart.run(service_jobs.found, target, requests)
-    legs = {"numpy, exact": nearest(asked.corpus, vectors), "index": indexed, "exact": exact}
-    return [line for leg, found in legs.items() for line in _lines_of(asked, leg, found)]
+def measured(apart: Apart, target: Target, asked: Set) -> list[Row]:
+    """Exact in numpy; then the service, which embeds the questions itself: by index and exactly."""
+    vectors = asyncio.run(embedded(asked.questions.texts))
+    found = {"numpy, exact": nearest(asked.corpus, vectors)}
+    for leg, exact in (("service", False), ("service, exact", True)):
+        requests = [
+            SearchRequest(collection=COLLECTION, text=text, exact=exact)
+            for text in asked.questions.texts
+        ]
+        found[leg], _ = apart.run(service_jobs.found, target, requests)
+    return [line for leg, lists in found.items() for line in _lines_of(asked, leg, lists)]
 
 
 def _lines_of(asked: Set, leg: str, found: Sequence[Sequence[str]]) -> list[Row]:
     pairs = list(zip(found, asked.questions.answers, strict=True))
-    ndcgs = [sum(ndcg(f, gains) for f, gains in pairs) / len(pairs)]
-    recalls = [sum(recall(f, gains) for f, gains in pairs) / len(pairs)]
+    ndcgs = fmean(ndcg(f, gains) for f, gains in pairs)
+    recalls = fmean(recall(f, [each for each, gain in gains.items() if gain]) for f, gains in pairs)
     details = f"{len(pairs)} questions, {len(asked.corpus.ids)} texts"
+    must = "≥ 0.47" if asked.name == HPO else ""
     return [
-        row(f"{asked.name}: nDCG@10, dense, {leg}", ndcgs, "≥ 0.47", details),
-        row(f"{asked.name}: recall@10, dense, {leg}", recalls, "", details),
+        row(f"{asked.name}: nDCG@10, dense, {leg}", [ndcgs], must, details),
+        row(f"{asked.name}: recall@10, dense, {leg}", [recalls], "", details),
     ]

