@@ -5,6 +5,7 @@ it is done. Nobody waits for company: alone, a search goes at once.
 """
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,9 +17,10 @@ from knowledged.database import Database
 from knowledged.store import search
 from knowledged.store.search import Plan, Query
 
-# Two, so that one is under way while the other's answers are packed. Eight together cost
-# PostgreSQL 660 µs a search instead of 1,260; sixteen 590, for twice the wait.
-LANES = 2
+# Half the cores, so that PostgreSQL, where it is on this machine, has as many as we have. Measured
+# on 2 cores: with one lane a search cost 15 % less processor time than with two.
+LANES = max(1, (os.cpu_count() or 2) // 2)
+# Eight together cost PostgreSQL 660 µs a search instead of 1,260; sixteen 590, for twice the wait.
 MOST_TOGETHER = 8
 LARGEST_LIMIT = 100
 
