@@ -1,7 +1,7 @@
 """The server, put together: THE list of interceptors, the services, and what runs beside them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc.aio
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
@@ -67,8 +67,6 @@ FILES: tuple[FileDescriptor, ...] = (
     audit_service_pb2.DESCRIPTOR,
     config_service_pb2.DESCRIPTOR,
 )
-
-Serve = Callable[[Any, Call], Awaitable[Message]]
 
 
 @dataclass(frozen=True, slots=True)

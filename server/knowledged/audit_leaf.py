@@ -21,7 +21,6 @@ from uuid import UUID
 VERSION = b"\x01"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NO_COLLECTION = UUID(int=0)
-MAX_LEAF_BYTES = 65_535
 
 _HEAD = struct.Struct(">16sqBBB16sI")
 _MICROSECOND = timedelta(microseconds=1)

@@ -81,8 +81,12 @@ class Call:
     def purpose(self) -> str:
         return self.metadata.get("x-purpose", "")
 
+    @property
+    def left(self) -> float | None:
+        """Seconds until the caller's deadline, not below 0; None without one."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
     def seconds_left(self, otherwise: float) -> float:
         """Until the caller's deadline, but at most `otherwise`."""
-        if self.deadline is None:
-            return otherwise
-        return max(0.0, min(otherwise, self.deadline - time.monotonic()))
+        left = self.left
+        return otherwise if left is None else min(otherwise, left)

@@ -37,7 +37,7 @@ class Directory:
         known = self._known.get(collection_id)
         if known and known[0] > time.monotonic():
             return known[1]
-        return await self._look_up(call.seconds_left(30), collection_id)
+        return await self._look_up(call.left, collection_id)
 
     async def attempts(self, call: Call, collection_id: str) -> AsyncIterator[Space]:
         """The collection, again and fresh each time it or a document in it changed meanwhile."""
@@ -51,7 +51,7 @@ class Directory:
     def forget(self, collection_id: str) -> None:
         self._known.pop(collection_id, None)
 
-    async def _look_up(self, seconds: float, collection_id: str) -> Space:
+    async def _look_up(self, seconds: float | None, collection_id: str) -> Space:
         self.forget(collection_id)
         async with self._database.read(seconds) as conn:
             space = await collections.space(conn, collection_id)

@@ -23,7 +23,7 @@ class Audit:
         self, request: pb.GetAuditEventRequest, call: Call
     ) -> pb.GetAuditEventResponse:
         event_id = Checks().name("name", request.name, audit_event_of, SHAPE)
-        async with self._supplies.database.read(call.seconds_left(30)) as conn:
+        async with self._supplies.database.read(call.left) as conn:
             row = await audit.get(conn, event_id, granted(call))
         return pb.GetAuditEventResponse(event=pack.audit_event(row))
 
@@ -34,7 +34,7 @@ class Audit:
         condition = filter_condition(checks, request, FIELDS, 2)
         orders, position = {"occurred_at": BY_TIME}, by_attribute("event_id")
         listing = self._supplies.lists.listing(checks, call, request, orders, order_by, position)
-        async with self._supplies.database.read(call.seconds_left(30)) as conn:
+        async with self._supplies.database.read(call.left) as conn:
             rows = await audit.list_page(conn, granted(call), condition, listing.page)
         room = self._supplies.limits.max_message_bytes
         messages, token = listing.fitted(rows, pack.audit_event, room)

@@ -51,7 +51,7 @@ class Chunks:
     async def GetChunk(self, request: pb.GetChunkRequest, call: Call) -> pb.GetChunkResponse:
         names = Checks().name("name", request.name, chunk_of, SHAPE)
         space = await self._supplies.directory.resolve(call, names[0])
-        async with self._supplies.database.read(call.seconds_left(30)) as conn:
+        async with self._supplies.database.read(call.left) as conn:
             row = await chunks.get(conn, space.collection, names[1:], request.include_embedding)
         return pb.GetChunkResponse(chunk=pack.chunk(row, request.name.rsplit("/", 2)[0]))
 
@@ -63,7 +63,7 @@ class Chunks:
         listing = self._supplies.lists.listing(checks, call, request, orders, "ordinal", position)
         parts = request.view == View.VIEW_FULL, request.include_embedding
         space = await self._supplies.directory.resolve(call, names[0])
-        async with self._supplies.database.read(call.seconds_left(30)) as conn:
+        async with self._supplies.database.read(call.left) as conn:
             rows = await chunks.list_page(
                 conn, space.collection, names[1], parts, condition, listing.page
             )
@@ -93,7 +93,7 @@ class Chunks:
         """Writes the chunks; False if the collection changed or a copy of it was first."""
         collection = space.collection
         names = collection.collection_id, request.parent.rpartition("/")[2]
-        async with self._supplies.database.transaction(call.seconds_left(30)) as conn:
+        async with self._supplies.database.transaction(call.left) as conn:
             owner = await chunk_changes.lock_document(
                 conn, collection.collection_uid, names[1], collection.revision
             )
@@ -118,7 +118,7 @@ class Chunks:
     ) -> pb.UpsertChunksResponse:
         """The answer, from what is stored; a chunk deleted since a first answer is left out."""
         ids = [chunk.chunk_id for chunk in request.chunks]
-        async with self._supplies.database.read(call.seconds_left(30)) as conn:
+        async with self._supplies.database.read(call.left) as conn:
             rows = await chunks.get_many(conn, *names, ids)
         return pb.UpsertChunksResponse(
             chunks=[pack.chunk(rows[i], request.parent) for i in ids if i in rows],
@@ -131,7 +131,7 @@ class Chunks:
         async for space in self._supplies.directory.attempts(call, collection_id):
             change = Change("chunks.delete", space.collection.collection_uid, (resource,))
             made = mutation(call, key, change)
-            async with self._supplies.database.write(call.seconds_left(30)) as conn:
+            async with self._supplies.database.write(call.left) as conn:
                 end = await chunk_changes.delete(
                     conn, made, space.collection, document_id, chunk_id
                 )

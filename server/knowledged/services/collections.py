@@ -39,7 +39,7 @@ class Collections:
         if answered := await self._supplies.answered(call, key):
             return await self._created(call, answered)
         made = mutation(call, key, _change("collections.create", draft))
-        async with self._supplies.database.write(call.seconds_left(30)) as conn:
+        async with self._supplies.database.write(call.left) as conn:
             first = await collection_changes.create(conn, made, draft, self._digest(draft))
         if not first:
             return await self._created(call, await self._earlier(call, key))
@@ -52,7 +52,7 @@ class Collections:
         self, request: pb.GetCollectionRequest, call: Call
     ) -> pb.GetCollectionResponse:
         (collection_id,) = Checks().name("name", request.name, collection_of, SHAPE)
-        async with self._supplies.database.read(call.seconds_left(30)) as conn:
+        async with self._supplies.database.read(call.left) as conn:
             row = await collections.get(conn, collection_id, granted(call))
             count = await collections.count_documents(conn, row.collection_uid)
         return pb.GetCollectionResponse(collection=pack.collection(row, count))
@@ -64,7 +64,7 @@ class Collections:
         condition = filter_condition(checks, request, FIELDS, 2)
         position = by_attribute("collection_uid")
         listing = self._supplies.lists.listing(checks, call, request, ORDERS, order_by, position)
-        async with self._supplies.database.read(call.seconds_left(30)) as conn:
+        async with self._supplies.database.read(call.left) as conn:
             rows = await collections.list_page(conn, granted(call), condition, listing.page)
         room = self._supplies.limits.max_message_bytes
         messages, token = listing.fitted(rows, pack.collection, room)
@@ -88,7 +88,7 @@ class Collections:
             draft = self._redrafted(checks, old, request, paths)
             _check_etag(request.etag, old, self._supplies, collection_id)
             made = mutation(call, key, _change("collections.update", old))
-            async with self._supplies.database.write(call.seconds_left(30)) as conn:
+            async with self._supplies.database.write(call.left) as conn:
                 done = await collection_changes.update(conn, made, draft)
             if done:
                 self._settled(call, made, collection_id)
@@ -130,7 +130,7 @@ class Collections:
         return replace(row, update_time=datetime.now(UTC))
 
     async def _deleted(self, call: Call, made: Mutation, row: Collection, force: bool) -> bool:
-        async with self._supplies.database.transaction(call.seconds_left(30)) as conn:
+        async with self._supplies.database.transaction(call.left) as conn:
             if not await collection_changes.lock(conn, row.collection_uid):
                 return False
             if not force and not await collection_changes.is_empty(conn, row.collection_uid):
@@ -164,7 +164,7 @@ class Collections:
         )
 
     async def _row(self, call: Call, answered: Answered) -> Collection:
-        async with self._supplies.database.read(call.seconds_left(30)) as conn:
+        async with self._supplies.database.read(call.left) as conn:
             return await collections.get_by_uid(conn, answered.resource_uid)
 
     def _digest(self, row: Collection) -> str:

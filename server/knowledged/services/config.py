@@ -18,7 +18,7 @@ class Config:
         self, request: pb.GetServerInfoRequest, call: Call
     ) -> pb.GetServerInfoResponse:
         embedder = self._supplies.embedder
-        async with self._supplies.database.read(call.seconds_left(30)) as conn:
+        async with self._supplies.database.read(call.left) as conn:
             database = await versions.read(conn)
         return pb.GetServerInfoResponse(
             version=self._supplies.version,

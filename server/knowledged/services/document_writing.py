@@ -75,7 +75,7 @@ class DocumentWriter:
             cut = await self._cut(space, row, vectors)
             draft = _completed(row, cut, NOTHING_KNOWN)
             made = mutation(asked.call, asked.key, _change("documents.create", space, draft))
-            async with self._supplies.database.write(asked.call.seconds_left(30)) as conn:
+            async with self._supplies.database.write(asked.call.left) as conn:
                 written = await document_changes.create(conn, made, space.collection, draft, cut)
             if written is Written.DONE:
                 return await self._settled(asked, made, draft)
@@ -95,7 +95,7 @@ class DocumentWriter:
                 return _unchanged(asked.call, row)
             row, cut = await self._recut(asked.call, space, old, row, vectors)
             made = mutation(asked.call, asked.key, _change("documents.update", space, row, old))
-            async with self._supplies.database.write(asked.call.seconds_left(30)) as conn:
+            async with self._supplies.database.write(asked.call.left) as conn:
                 written = await document_changes.update(conn, made, space.collection, row, cut)
             if written is Written.DONE:
                 return await self._settled(asked, made, replace(row, revision=row.revision + 1))
@@ -118,7 +118,7 @@ class DocumentWriter:
                 return _unchanged(call, old)
             made = mutation(call, asked.key, _change("documents.delete", space, old))
             at = made.event.occurred_at
-            async with self._supplies.database.write(call.seconds_left(30)) as conn:
+            async with self._supplies.database.write(call.left) as conn:
                 written = await document_changes.delete(conn, made, space.collection, old, at)
             if written is Written.DONE:
                 call.receipt = made.receipt
@@ -165,7 +165,7 @@ class DocumentWriter:
         same = (old.content, old.mime_type) == (row.content, row.mime_type)
         if row.origin != SERVER or same:
             return row, NewPieces(fields=fields, cut=False, own_keys=keys)
-        async with self._supplies.database.read(call.seconds_left(30)) as conn:
+        async with self._supplies.database.read(call.left) as conn:
             known = await pieces.known(conn, old.document_uid)
         text = Text(row.content, row.mime_type, known, fields, keys)
         cut = await self._supplies.text.pieces(space.collection, text, vectors)
@@ -197,7 +197,7 @@ class DocumentWriter:
         return row
 
     async def _read(self, call: Call, names: tuple[str, str], *, content: bool) -> Document:
-        async with self._supplies.database.read(call.seconds_left(30)) as conn:
+        async with self._supplies.database.read(call.left) as conn:
             return await documents.get(conn, *names, granted(call), content)
 
     async def _settled(self, asked: Asked, made: Mutation, row: Document) -> Document:
@@ -212,12 +212,12 @@ class DocumentWriter:
         until = time.monotonic() + call.seconds_left(LONGEST_WAIT_SECONDS) - _ANSWER_SECONDS
         while row.state == PENDING and time.monotonic() < until:
             await asyncio.sleep(_POLL_SECONDS)
-            async with self._supplies.database.read(call.seconds_left(30)) as conn:
+            async with self._supplies.database.read(call.left) as conn:
                 row = await documents.get_at_revision(conn, row.document_uid, row.revision)
         return row
 
     async def _as_answered(self, call: Call, answered: Answered) -> Document:
-        async with self._supplies.database.read(call.seconds_left(30)) as conn:
+        async with self._supplies.database.read(call.left) as conn:
             return await documents.get_at_revision(conn, answered.resource_uid, answered.revision)
 
 

@@ -53,7 +53,7 @@ class Documents:
     ) -> pb.GetDocumentResponse:
         names = Checks().name("name", request.name, document_of, SHAPE)
         content = request.view != View.VIEW_BASIC
-        async with self._supplies.database.read(call.seconds_left(30)) as conn:
+        async with self._supplies.database.read(call.left) as conn:
             row = await documents.get(conn, *names, granted(call), content)
         return pb.GetDocumentResponse(document=pack.document(row))
 
@@ -67,7 +67,7 @@ class Documents:
         listing = self._supplies.lists.listing(checks, call, request, ORDERS, order_by, position)
         space = await self._supplies.directory.resolve(call, collection_id)
         parts = request.show_deleted, request.view == View.VIEW_FULL
-        async with self._supplies.database.read(call.seconds_left(30)) as conn:
+        async with self._supplies.database.read(call.left) as conn:
             rows = await documents.list_page(
                 conn, space.collection.collection_uid, *parts, condition, listing.page
             )

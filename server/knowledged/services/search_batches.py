@@ -103,11 +103,11 @@ class SearchBatches:
         if not others:
             return [await self._alone(call, plan, query)]
         vectors = [query.vector, *(waiter.vector for waiter in others)]
-        async with self._database.read(call.seconds_left(30)) as conn:
+        async with self._database.read(call.left) as conn:
             return await search.search_many(conn, plan, query, vectors)
 
     async def _alone(self, call: Call, plan: Plan, query: Query) -> Hits:
-        async with self._database.read(call.seconds_left(30)) as conn:
+        async with self._database.read(call.left) as conn:
             return await search.search(conn, plan, query)
 
     def _hand_on(self, kind: _Kind, queue: _Queue) -> None:

@@ -45,7 +45,7 @@ class Supplies:
         """The answer this request had before, if it is a repeat; its receipt becomes the call's."""
         if key.request_id is None:
             return None
-        async with self.database.read(call.seconds_left(30)) as conn:
+        async with self.database.read(call.left) as conn:
             found = await requests.find(conn, key)
         call.receipt = found.receipt if found else None
         return found

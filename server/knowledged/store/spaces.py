@@ -12,11 +12,11 @@ from uuid import UUID
 from knowledged.database import Connection
 from knowledged.store.collections import FilterField, fields_json, filter_fields
 from knowledged.store.filter_sql import Kind, index_expression, index_method
+from knowledged.store.search import METRICS
 
 EXACT, BUILDING, INDEXED, DROPPED = 1, 2, 3, 4
 
 _LONGEST_SECONDS = 86_400
-_OPERATOR_CLASSES = {1: "halfvec_cosine_ops", 2: "halfvec_l2_ops", 3: "halfvec_ip_ops"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ async def build_hnsw(conn: Connection, space: SpaceState) -> None:
     """Builds the index without blocking writes; one that a crash left INVALID goes first."""
     if space.hnsw_valid is False:
         await _run(conn, DROP_HNSW, space.space_uid)
-    operators = _OPERATOR_CLASSES[space.distance]
+    operators = METRICS[space.distance].operator_class
     await _run(conn, HNSW, space.space_uid, space.dimension, operators)
     await _run(conn, ANALYZE, space.space_uid)
 
