@@ -10,8 +10,6 @@ from typing import Any
 
 import grpc.aio
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
-from google.protobuf.message import DecodeError
-from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
@@ -25,19 +23,20 @@ from knowledge.v1 import (
 )
 from knowledged import migrate
 from knowledged.access import Access
-from knowledged.call import AuditClass, Call, Method
+from knowledged.call import AuditClass, Method
 from knowledged.database import Database
 from knowledged.directory import Directory
 from knowledged.embedding.chunker import Chunker
 from knowledged.embedding.embedder import Embedder
-from knowledged.errors import Malformed
 from knowledged.interceptors import Handler, Interceptor, compose
 from knowledged.interceptors.audit import audit
 from knowledged.interceptors.auth import Auth
 from knowledged.interceptors.entry import behaviour
 from knowledged.interceptors.errors import errors
+from knowledged.interceptors.innermost import innermost
 from knowledged.interceptors.quota import Quota
 from knowledged.interceptors.shed import Shed
+from knowledged.interceptors.stream import stream_behaviour
 from knowledged.interceptors.telemetry import Telemetry
 from knowledged.metrics import Metrics
 from knowledged.page_token import PageTokens
@@ -130,10 +129,17 @@ def methods() -> dict[str, Method]:
 
 def _method(service: ServiceDescriptor, name: str) -> Method:
     path = f"/{service.full_name}/{name}"
-    access = service.methods_by_name[name].GetOptions().Extensions[options_pb2.access]
+    declared = service.methods_by_name[name]
+    access = declared.GetOptions().Extensions[options_pb2.access]
     if not access.permission or not access.audit_class:
         raise ValueError(f"{path}: its proto declares no (access) option; it cannot be served")
-    return Method(path, access.permission, AuditClass(access.audit_class))
+    return Method(
+        path,
+        access.permission,
+        AuditClass(access.audit_class),
+        declared.client_streaming,
+        declared.server_streaming,
+    )
 
 
 def build_server(parts: Parts, supplies: Supplies, health: Health) -> grpc.aio.Server:
@@ -166,32 +172,29 @@ def _handlers(
 ) -> dict[str, Any]:
     mine = {path: m for path, m in methods().items() if m.service == service_name}
     return {
-        method.name: grpc.unary_unary_rpc_method_handler(  # pyright: ignore[reportUnknownMemberType]
-            behaviour(method, compose(method, _innermost(objects, method), interceptors))  # pyright: ignore[reportArgumentType]
+        method.name: _rpc_handler(
+            method, compose(method, _innermost(objects, method), interceptors)
         )
         for method in mine.values()
     }
 
 
 def _innermost(objects: tuple[object, ...], method: Method) -> Handler:
-    """From bytes to the service's method of the RPC's name, and back."""
+    """The service's method of the RPC's name, given the messages of its descriptor."""
     (serve,) = (getattr(each, method.name) for each in objects if hasattr(each, method.name))
-    descriptor = _descriptor(method).input_type
-    message_class = GetMessageClass(descriptor)
-
-    async def handle(call: Call, request: bytes) -> bytes:
-        try:
-            message = message_class.FromString(request)
-        except DecodeError:
-            raise Malformed(f"the request is no {descriptor.full_name}") from None
-        return (await serve(message, call)).SerializeToString()
-
-    return handle
+    (service,) = (s for s in service_descriptors() if s.full_name == method.service)
+    return innermost(serve, method, service.methods_by_name[method.name].input_type)
 
 
-def _descriptor(method: Method) -> Any:
-    found = (s for s in service_descriptors() if s.full_name == method.service)
-    return next(found).methods_by_name[method.name]
+def _rpc_handler(method: Method, handler: Handler) -> Any:
+    """Bytes both ways: gRPC parses nothing. Nobody needs a stream with a single answer yet."""
+    if method.client_streams and not method.server_streams:
+        raise ValueError(f"{method.path}: a stream of requests needs a stream of answers")
+    if method.client_streams:
+        return grpc.stream_stream_rpc_method_handler(stream_behaviour(method, handler))  # pyright: ignore
+    if method.server_streams:
+        return grpc.unary_stream_rpc_method_handler(stream_behaviour(method, handler))  # pyright: ignore
+    return grpc.unary_unary_rpc_method_handler(behaviour(method, handler))  # pyright: ignore
 
 
 @asynccontextmanager

@@ -1,6 +1,8 @@
 """One call on its way through the hall: what is asked, by whom, until when, and its audit trail."""
 
+import asyncio
 import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -21,6 +23,12 @@ class Method:
     path: str
     permission: str
     audit_class: AuditClass
+    client_streams: bool = False
+    server_streams: bool = False
+
+    @property
+    def streams(self) -> bool:
+        return self.client_streams or self.server_streams
 
     @property
     def service(self) -> str:
@@ -58,6 +66,48 @@ class Receipt:
     leaf_hash: bytes
 
 
+class Stream:
+    """The messages of a streaming call, as bytes, both ways. `incoming` are those of the caller.
+
+    `on_received` and `on_sent` are told of each message.
+    """
+
+    def __init__(self, incoming: AsyncIterator[bytes] | None = None) -> None:
+        self.on_received: Callable[[], None] = _nobody
+        self.on_sent: Callable[[], None] = _nobody
+        self._incoming = incoming
+        self._outgoing: asyncio.Queue[bytes | None] = asyncio.Queue()
+        # One message waits for the caller at most: a slow reader slows down who writes.
+        self._room = asyncio.Semaphore(1)
+
+    async def received(self) -> AsyncGenerator[bytes]:
+        """The caller's messages until it closes its side; none if only the server streams."""
+        if self._incoming is not None:
+            async for message in self._incoming:
+                self.on_received()
+                yield message
+
+    async def send(self, message: bytes) -> None:
+        """Waits until the message before has gone."""
+        await self._room.acquire()
+        self._outgoing.put_nowait(message)
+
+    def end(self) -> None:
+        """Nothing more will be sent."""
+        self._outgoing.put_nowait(None)
+
+    async def sent(self) -> AsyncGenerator[bytes]:
+        """What was sent, for whoever carries it to the caller, until `end`."""
+        while (message := await self._outgoing.get()) is not None:
+            self._room.release()
+            self.on_sent()
+            yield message
+
+
+def _nobody() -> None:
+    """Is told of messages that nobody counts."""
+
+
 @dataclass(slots=True)
 class Call:
     """The state of one call; made by the hall, read by services, filled in as the call goes on."""
@@ -71,6 +121,7 @@ class Call:
     principal: Principal = NOBODY
     receipt: Receipt | None = None
     unaudited: bool = False
+    stream: Stream | None = None
     started: float = field(default_factory=time.monotonic)
 
     @property

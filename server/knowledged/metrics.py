@@ -23,6 +23,14 @@ from knowledged.errors import Code
 _METHOD = ("grpc_type", "grpc_service", "grpc_method")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
+# By whether the client streams, and whether the server does.
+_TYPES = {
+    (False, False): "unary",
+    (True, False): "client_stream",
+    (False, True): "server_stream",
+    (True, True): "bidi_stream",
+}
+
 # The spellings of Go's codes.Code.String(), which dashboards and alerts select by.
 _GO_NAMES = {
     Code.OK: "OK",
@@ -42,12 +50,15 @@ class MethodMetrics:
     _seconds: Histogram
 
     def started(self) -> None:
-        """A request has come in."""
+        """A call has begun."""
         self._started.inc()
+
+    def received(self) -> None:
+        """A message has come in."""
         self._received.inc()
 
     def answered(self) -> None:
-        """An answer goes out."""
+        """A message goes out."""
         self._sent.inc()
 
     def handled(self, code: Code, seconds: float) -> None:
@@ -78,7 +89,7 @@ class Metrics:
 
     def of_method(self, method: Method) -> MethodMetrics:
         """The series of `method`. All codes start at 0: a rate needs a point before the first."""
-        labels = ("unary", method.service, method.name)
+        labels = (_TYPES[method.client_streams, method.server_streams], method.service, method.name)
         return MethodMetrics(
             self._started.labels(*labels),
             self._received.labels(*labels),

@@ -4,6 +4,7 @@ A new RPC needs an entry in `REQUESTS` and in `ALLOWED`.
 """
 
 import ast
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import grpc
 import grpc.aio
 import pytest
 import pytest_asyncio
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from refusal import refusal_of, refused
 from secured import Metadata, SecuredServer
@@ -114,19 +116,39 @@ ANSWERED_FOR_ALL = {
 every_method = pytest.mark.parametrize("path", METHODS, ids=lambda path: path.split("/")[-1])
 
 
-def served_methods() -> Iterator[str]:
+def served_methods() -> dict[str, MethodDescriptor]:
     """All methods of our services, from the descriptors."""
-    for module in (k, v, a, s):
-        for service in module.DESCRIPTOR.services_by_name.values():
-            for method in service.methods_by_name:
-                yield f"/{service.full_name}/{method}"
+    return {
+        f"/{service.full_name}/{method.name}": method
+        for module in (k, v, a, s)
+        for service in module.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+    }
+
+
+STREAMS = {path: m.client_streaming for path, m in served_methods().items() if m.server_streaming}
 
 
 def call(
     channel: grpc.aio.Channel, path: str, request: bytes, metadata: Metadata | None = None
 ) -> Any:
-    """Bytes in, bytes out."""
-    return channel.unary_unary(path)(request, metadata=metadata)
+    """Bytes in, bytes out; of a stream the first answer."""
+    if path not in STREAMS:
+        return channel.unary_unary(path)(request, metadata=metadata)
+    if STREAMS[path]:
+        return first(channel.stream_stream(path)(iter([request]), metadata=metadata))
+    return first(channel.unary_stream(path)(request, metadata=metadata))
+
+
+async def first(stream: Any) -> bytes:
+    """A stream that goes on for ever, as a tail does, has nothing to say for a while."""
+    try:
+        async with asyncio.timeout(1):
+            return await anext(aiter(stream), b"")
+    except TimeoutError:
+        return b""
+    finally:
+        stream.cancel()
 
 
 def a_request(path: str) -> bytes:

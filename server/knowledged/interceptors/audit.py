@@ -9,8 +9,11 @@ class MissingReceipt(Exception):
 
 
 def audit(method: Method, handler: Handler) -> Handler:
-    """Wraps mutating methods; others pass as they are."""
-    if not method.mutates:
+    """Wraps mutating methods; others pass as they are, and so do streams.
+
+    A stream changes many things; each answer in it carries the receipt of its own.
+    """
+    if not method.mutates or method.streams:
         return handler
 
     async def handle(call: Call, request: bytes) -> bytes:

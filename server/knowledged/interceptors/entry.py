@@ -26,18 +26,19 @@ def behaviour(method: Method, handler: Handler) -> Behaviour:
     """What gRPC calls for `method`: raw request bytes in, raw answer bytes out."""
 
     async def behave(request: bytes, context: Context) -> bytes:
-        call = _call(method, context)
+        call = call_of(method, context)
         try:
             answer = await handler(call, request)
         except Refusal as refusal:
             await context.abort(*abort_arguments(refusal.status, call.call_id))
-        context.set_trailing_metadata(_trailing_metadata(call))
+        context.set_trailing_metadata(trailing_metadata(call))
         return answer
 
     return behave
 
 
-def _call(method: Method, context: Context) -> Call:
+def call_of(method: Method, context: Context) -> Call:
+    """The call that gRPC tells of, with an id of its own."""
     metadata = {
         key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)
     }
@@ -57,7 +58,7 @@ def _traceparent(sent: str) -> str:
     return sent if sent and _TRACEPARENT.fullmatch(sent) else ""
 
 
-def _trailing_metadata(call: Call) -> tuple[tuple[str, str | bytes], ...]:
+def trailing_metadata(call: Call) -> tuple[tuple[str, str | bytes], ...]:
     """The call id; for reads also the audit receipt, which mutations carry in their answer."""
     call_id = ("x-call-id", call.call_id)
     if call.receipt is None or call.method.mutates:

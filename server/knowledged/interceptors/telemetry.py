@@ -10,7 +10,7 @@ import structlog
 from knowledged.call import Call, Method
 from knowledged.errors import Code, status_of
 from knowledged.interceptors.hall import Handler
-from knowledged.metrics import Metrics
+from knowledged.metrics import MethodMetrics, Metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,12 @@ class Telemetry:
 
         async def handle(call: Call, request: bytes) -> bytes:
             series.started()
+            _count(series, call)
             outcome = _OK
             try:
                 answer = await handler(call, request)
-                series.answered()
+                if not method.server_streams:
+                    series.answered()
                 return answer
             except (Exception, asyncio.CancelledError) as error:
                 outcome = _outcome(call, error)
@@ -39,6 +41,14 @@ class Telemetry:
                 _log(log, call, outcome, seconds)
 
         return handle
+
+
+def _count(series: MethodMetrics, call: Call) -> None:
+    """A request's message has come with it; a stream's are counted as they go."""
+    if call.stream is not None:
+        call.stream.on_received, call.stream.on_sent = series.received, series.answered
+    if not call.method.client_streams:
+        series.received()
 
 
 @dataclass(frozen=True, slots=True)
