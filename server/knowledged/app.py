@@ -29,12 +29,16 @@ from knowledged.directory import Directory
 from knowledged.embedding.chunker import Chunker
 from knowledged.embedding.embedder import Embedder
 from knowledged.interceptors import Handler, Interceptor, compose
-from knowledged.interceptors.audit import audit
+from knowledged.interceptors.asked import Asked
+from knowledged.interceptors.audit import Auditing
+from knowledged.interceptors.audit_metrics import AuditMetrics
 from knowledged.interceptors.auth import Auth
 from knowledged.interceptors.entry import behaviour
 from knowledged.interceptors.errors import errors
 from knowledged.interceptors.innermost import innermost
 from knowledged.interceptors.quota import Quota
+from knowledged.interceptors.recorder import Recorder
+from knowledged.interceptors.refusal_counts import RefusalCounts
 from knowledged.interceptors.shed import Shed
 from knowledged.interceptors.stream import stream_behaviour
 from knowledged.interceptors.telemetry import Telemetry
@@ -90,13 +94,13 @@ class Running:
     health: Health
 
 
-def hall(parts: Parts) -> list[Interceptor]:
+def hall(parts: Parts, audit: Auditing) -> list[Interceptor]:
     """Every RPC crosses these in this order, outermost first."""
     s = parts.settings
     return [
         errors,  # outermost: nothing that is raised inside may leak
         Telemetry(parts.metrics),  # sees every outcome, refusals too
-        audit,  # a change without its event must not be answered OK
+        audit,  # nothing may be answered OK without its event; refusals of all below are recorded
         Shed(s.max_concurrent_calls),  # before any work is done
         Auth(parts.access.authenticate if parts.access else None),  # above see its refusals
         Quota(s.max_concurrent_calls_per_subject, s.calls_per_second_per_subject),  # per subject
@@ -142,10 +146,12 @@ def _method(service: ServiceDescriptor, name: str) -> Method:
     )
 
 
-def build_server(parts: Parts, supplies: Supplies, health: Health) -> grpc.aio.Server:
+def build_server(
+    parts: Parts, supplies: Supplies, health: Health, audit: Auditing
+) -> grpc.aio.Server:
     """The gRPC server with every service behind the hall; nothing listens yet."""
     server = grpc.aio.server(options=_options(parts.settings))
-    interceptors = hall(parts)
+    interceptors = hall(parts, audit)
     for name, objects in services(supplies).items():
         handlers = _handlers(name, objects, interceptors)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
@@ -204,11 +210,13 @@ async def serving(parts: Parts) -> AsyncGenerator[Running]:
     workers = TextWorkers(parts.database, parts.embedder)
     supplies = _supplies(parts, workers, await indexes_are_sound(parts.database))
     health = Health(service.full_name for service in service_descriptors())
-    server = build_server(parts, supplies, health)
+    audit = _audit(parts)
+    server = build_server(parts, supplies, health, audit)
     port = _listen(server, s)
     await server.start()
     async with asyncio.TaskGroup() as tasks:
         beside = [tasks.create_task(work) for work in _beside(parts, supplies, workers, health)]
+        beside.append(tasks.create_task(audit.recorder.run()))
         try:
             yield Running(port, health)
         finally:
@@ -230,6 +238,16 @@ def _beside(parts: Parts, supplies: Supplies, workers: TextWorkers, health: Heal
         *(workers.run() for _ in range(parts.settings.text_workers)),
     ]
     return [*running, parts.access.follow()] if parts.access else running
+
+
+def _audit(parts: Parts) -> Auditing:
+    recorder = Recorder(
+        parts.database.dsn,
+        AuditMetrics(parts.metrics.registry),
+        RefusalCounts(),
+        durable=parts.settings.audit_reads == "durable",
+    )
+    return Auditing(recorder, Asked(parts.secret.key("query-hash")))
 
 
 def _supplies(parts: Parts, workers: TextWorkers, uses_indexes: bool) -> Supplies:

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from uuid import UUID
 
 
 class AuditClass(IntEnum):
@@ -69,12 +70,14 @@ class Receipt:
 class Stream:
     """The messages of a streaming call, as bytes, both ways. `incoming` are those of the caller.
 
-    `on_received` and `on_sent` are told of each message.
+    `on_received` and `on_sent` are told of each message; `before_sending` is awaited before one
+    goes out, and keeps it back by raising.
     """
 
     def __init__(self, incoming: AsyncIterator[bytes] | None = None) -> None:
         self.on_received: Callable[[], None] = _nobody
         self.on_sent: Callable[[], None] = _nobody
+        self.before_sending: Callable[[], Awaitable[None]] | None = None
         self._incoming = incoming
         self._outgoing: asyncio.Queue[bytes | None] = asyncio.Queue()
         # One message waits for the caller at most: a slow reader slows down who writes.
@@ -89,6 +92,8 @@ class Stream:
 
     async def send(self, message: bytes) -> None:
         """Waits until the message before has gone."""
+        if self.before_sending is not None:
+            await self.before_sending()
         await self._room.acquire()
         self._outgoing.put_nowait(message)
 
@@ -108,6 +113,19 @@ def _nobody() -> None:
     """Is told of messages that nobody counts."""
 
 
+# The uid of something that an answer holds, and the ids of those whom it is about.
+Shown = tuple[UUID | str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an answer holds of one collection (None: of none); a document stands once for each of
+    its chunks."""
+
+    collection_uid: UUID | None
+    shown: tuple[Shown, ...]
+
+
 @dataclass(slots=True)
 class Call:
     """The state of one call; made by the hall, read by services, filled in as the call goes on."""
@@ -122,6 +140,11 @@ class Call:
     receipt: Receipt | None = None
     unaudited: bool = False
     stream: Stream | None = None
+    # For the audit log: the message that asks (of a stream the latest), the ids of the collections
+    # that it resolved by their uids, and what has been read and not recorded yet.
+    asking: object = None
+    resolved: dict[UUID, str] = field(default_factory=dict[UUID, str])
+    readings: list[Reading] = field(default_factory=list[Reading])
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -133,6 +156,11 @@ class Call:
         return self.metadata.get("x-purpose", "")
 
     @property
+    def collection_uid(self) -> UUID | None:
+        """The collection that the call is about; None if it resolved none, or several."""
+        return next(iter(self.resolved)) if len(self.resolved) == 1 else None
+
+    @property
     def left(self) -> float | None:
         """Seconds until the caller's deadline, not below 0; None without one."""
         return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
@@ -141,3 +169,11 @@ class Call:
         """Until the caller's deadline, but at most `otherwise`."""
         left = self.left
         return otherwise if left is None else min(otherwise, left)
+
+    def reads(self, shown: Iterable[Shown], collection_uid: UUID | None = None) -> None:
+        """Tells the audit log what the answer will hold: of documents, chunks and hits the
+        documents' uids, else the resources' own. A stream tells before it sends.
+
+        They are of `collection_uid`, or of the collection that the call resolved.
+        """
+        self.readings.append(Reading(collection_uid or self.collection_uid, tuple(shown)))

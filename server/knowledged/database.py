@@ -44,7 +44,7 @@ class Database:
 
     def __init__(self, pool: _Pool, dsn: str, acquire_timeout_seconds: float) -> None:
         self._pool = pool
-        self._dsn = dsn
+        self.dsn = dsn
         self._acquire_timeout_seconds = acquire_timeout_seconds
         self._probe: Connection | None = None
         self._probe_in_use = asyncio.Lock()
@@ -164,7 +164,7 @@ class Database:
         kept = False
         try:
             if self._probe is None or self._probe.is_closed():
-                self._probe = await connect(self._dsn)
+                self._probe = await connect(self.dsn)
             read_only: bool = await self._probe.fetchval("select pg_is_in_recovery()")
             kept = not read_only
         finally:

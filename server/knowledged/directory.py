@@ -35,9 +35,10 @@ class Directory:
         if not call.principal.may_see(collection_id):
             raise NotFound("collection: not found")
         known = self._known.get(collection_id)
-        if known and known[0] > time.monotonic():
-            return known[1]
-        return await self._look_up(call.left, collection_id)
+        fresh = known is not None and known[0] > time.monotonic()
+        space = known[1] if known and fresh else await self._look_up(call.left, collection_id)
+        call.resolved[space.collection.collection_uid] = collection_id
+        return space
 
     async def attempts(self, call: Call, collection_id: str) -> AsyncIterator[Space]:
         """The collection, again and fresh each time it or a document in it changed meanwhile."""

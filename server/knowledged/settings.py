@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     command_timeout_seconds: _Seconds = 30.0
     acquire_timeout_seconds: _Seconds = 5.0
 
+    # Whether a read waits until its audit event is committed.
+    audit_reads: Literal["durable", "eventual"] = "durable"
+
     # How much at once. calls_per_second_per_subject 0 sets no rate.
     max_concurrent_calls: _Count = 1_024
     max_concurrent_calls_per_subject: _Count = 512

@@ -1,25 +1,133 @@
-"""Fails closed: no mutation is answered with OK unless its event is in the audit log."""
+"""Fails closed: no call is answered with OK unless it is in the audit log.
 
-from knowledged.call import Call, Method
+A mutation's event is in its own statement. What reads, is refused or fails is recorded here, before
+the answer leaves.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import cast
+
+from google.protobuf.message import Message
+
+from knowledged.call import NOBODY, AuditClass, Call, Method, Receipt
+from knowledged.errors import Code, Overloaded
+from knowledged.interceptors.asked import Asked
 from knowledged.interceptors.hall import Handler
+from knowledged.interceptors.occurrence import Occurrence, action_of, occurrence
+from knowledged.interceptors.outcome import outcome_of
+from knowledged.interceptors.recorder import Recorder
+
+# A refusal discloses nothing, so it does not wait for a slow database much longer than for a quick
+# one; its event is written all the same.
+_REFUSAL_WAITS_SECONDS = 1.0
 
 
 class MissingReceipt(Exception):
     """A mutation succeeded without an audit event. Our own bug: it leaves as INTERNAL."""
 
 
-def audit(method: Method, handler: Handler) -> Handler:
-    """Wraps mutating methods; others pass as they are, and so do streams.
+@dataclass(frozen=True, slots=True)
+class Auditing:
+    """Wraps every method that tells or changes anything."""
 
-    A stream changes many things; each answer in it carries the receipt of its own.
-    """
-    if not method.mutates or method.streams:
-        return handler
+    recorder: Recorder
+    asked: Asked
 
-    async def handle(call: Call, request: bytes) -> bytes:
-        answer = await handler(call, request)
-        if call.receipt is None and not call.unaudited:
-            raise MissingReceipt(method.path)
-        return answer
+    def __call__(self, method: Method, handler: Handler) -> Handler:
+        if method.audit_class is AuditClass.NONE:
+            return handler
+        record = _Record(self, method, action_of(method))
+        if method.streams:
+            return self._watched(record.streamed(handler), record)
+        return self._watched(record.answered(handler), record)
 
-    return handle
+    def _watched(self, handler: Handler, record: "_Record") -> Handler:
+        async def handle(call: Call, request: bytes) -> bytes:
+            try:
+                return await handler(call, request)
+            except (Exception, asyncio.CancelledError) as error:
+                await record.refused(call, error)
+                raise
+
+        return handle
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """Records the calls of one method."""
+
+    audit: Auditing
+    method: Method
+    action: str
+
+    def answered(self, handler: Handler) -> Handler:
+        async def handle(call: Call, request: bytes) -> bytes:
+            answer = await handler(call, request)
+            if not self.method.mutates:
+                call.receipt = await self._recorded(call)
+            elif call.receipt is None:
+                await self._unchanged(call)
+            return answer
+
+        return handle
+
+    def streamed(self, handler: Handler) -> Handler:
+        """A stream's changes carry receipts of their own. What it is about to send is recorded
+        before it leaves; one that sends nothing leaves an event all the same."""
+
+        async def handle(call: Call, request: bytes) -> bytes:
+            assert call.stream is not None  # noqa: S101 - gRPC calls streaming methods so
+            call.stream.before_sending = self._before_sending(call)
+            answer = await handler(call, request)
+            if call.readings or (not self.method.mutates and call.receipt is None):
+                call.receipt = await self._recorded(call)
+            return answer
+
+        return handle
+
+    async def refused(self, call: Call, error: BaseException) -> None:
+        """Of a change that was made the event is there. Without the database the call is refused
+        all the same."""
+        code = outcome_of(call, error).code
+        self.audit.recorder.metrics.refused(code)
+        if call.receipt is not None and self.method.mutates:
+            return
+        call.readings.clear()
+        what = self._occurrence(call, code)
+        if call.principal is NOBODY or isinstance(error, Overloaded):
+            self.audit.recorder.count(replace(what, action="calls.refuse"))
+        elif isinstance(error, asyncio.CancelledError):
+            self.audit.recorder.note(what)
+        else:
+            with suppress(Exception):
+                async with asyncio.timeout(_REFUSAL_WAITS_SECONDS):
+                    await self.audit.recorder.record(what)
+
+    def _before_sending(self, call: Call) -> Callable[[], Awaitable[None]]:
+        async def record() -> None:
+            if call.readings:
+                call.receipt = await self._recorded(call)
+
+        return record
+
+    async def _unchanged(self, call: Call) -> None:
+        """A dry run, or nothing to do: it changed nothing, but may have told something."""
+        if not call.unaudited:
+            raise MissingReceipt(self.method.path)
+        what = self._occurrence(call, Code.OK)
+        action, read = f"{self.action}.unchanged", AuditClass.READ
+        await self.audit.recorder.record(replace(what, action=action, audit_class=read))
+
+    async def _recorded(self, call: Call) -> Receipt | None:
+        return await self.audit.recorder.record(self._occurrence(call, Code.OK))
+
+    def _occurrence(self, call: Call, code: Code) -> Occurrence:
+        asking = cast("Message | None", call.asking)
+        asked = self.audit.asked(asking, queries=not self.method.mutates)
+        return occurrence(
+            call, self.action, code, datetime.now(UTC), asked, self.method.audit_class
+        )

@@ -28,7 +28,7 @@ def _unary(serve: Serve, descriptor: Descriptor) -> Handler:
     message_class = GetMessageClass(descriptor)
 
     async def handle(call: Call, request: bytes) -> bytes:
-        message = _parsed(message_class, request)
+        call.asking = message = _parsed(message_class, request)
         return (await serve(message, call)).SerializeToString()
 
     return handle
@@ -38,7 +38,8 @@ def _server_streams(serve: Serve, descriptor: Descriptor) -> Handler:
     message_class = GetMessageClass(descriptor)
 
     async def handle(call: Call, request: bytes) -> bytes:
-        await _send_all(call, serve(_parsed(message_class, request), call))
+        call.asking = message = _parsed(message_class, request)
+        await _send_all(call, serve(message, call))
         return b""
 
     return handle
@@ -48,7 +49,7 @@ def _both_stream(serve: Serve, descriptor: Descriptor) -> Handler:
     message_class = GetMessageClass(descriptor)
 
     async def handle(call: Call, request: bytes) -> bytes:
-        async with aclosing(_messages(message_class, _stream(call))) as messages:
+        async with aclosing(_messages(message_class, call)) as messages:
             await _send_all(call, serve(messages, call))
         return b""
 
@@ -62,10 +63,11 @@ async def _send_all(call: Call, answers: AsyncGenerator[Message]) -> None:
             await stream.send(answer.SerializeToString())
 
 
-async def _messages(message_class: type[Message], stream: Stream) -> AsyncGenerator[Message]:
-    async with aclosing(stream.received()) as received:
+async def _messages(message_class: type[Message], call: Call) -> AsyncGenerator[Message]:
+    async with aclosing(_stream(call).received()) as received:
         async for each in received:
-            yield _parsed(message_class, each)
+            call.asking = message = _parsed(message_class, each)
+            yield message
 
 
 def _stream(call: Call) -> Stream:

@@ -8,8 +8,8 @@ from typing import Any
 import structlog
 
 from knowledged.call import Call, Method
-from knowledged.errors import Code, status_of
 from knowledged.interceptors.hall import Handler
+from knowledged.interceptors.outcome import OK, Outcome, outcome_of
 from knowledged.metrics import MethodMetrics, Metrics
 
 
@@ -26,14 +26,14 @@ class Telemetry:
         async def handle(call: Call, request: bytes) -> bytes:
             series.started()
             _count(series, call)
-            outcome = _OK
+            outcome = OK
             try:
                 answer = await handler(call, request)
                 if not method.server_streams:
                     series.answered()
                 return answer
             except (Exception, asyncio.CancelledError) as error:
-                outcome = _outcome(call, error)
+                outcome = outcome_of(call, error)
                 raise
             finally:
                 seconds = time.monotonic() - call.started
@@ -51,27 +51,7 @@ def _count(series: MethodMetrics, call: Call) -> None:
         series.received()
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    code: Code
-    reason: str = ""
-    error: str = ""
-
-
-_OK = _Outcome(Code.OK)
-
-
-def _outcome(call: Call, error: BaseException) -> _Outcome:
-    """gRPC cancels a call whose deadline passes; the caller then reads DEADLINE_EXCEEDED."""
-    name = type(error.__cause__ or error).__name__
-    late = call.deadline is not None and call.deadline <= time.monotonic()
-    if late and isinstance(error, asyncio.CancelledError):
-        return _Outcome(Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", name)
-    status = status_of(error)
-    return _Outcome(status.code, status.reason, name)
-
-
-def _log(log: Any, call: Call, outcome: _Outcome, seconds: float) -> None:
+def _log(log: Any, call: Call, outcome: Outcome, seconds: float) -> None:
     log.info(
         "rpc_handled",
         method=call.method.path,
@@ -84,6 +64,6 @@ def _log(log: Any, call: Call, outcome: _Outcome, seconds: float) -> None:
     )
 
 
-def _present(call: Call, outcome: _Outcome) -> dict[str, str]:
+def _present(call: Call, outcome: Outcome) -> dict[str, str]:
     fields = {"reason": outcome.reason, "error": outcome.error, "traceparent": call.traceparent}
     return {key: value for key, value in fields.items() if value}

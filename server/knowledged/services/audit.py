@@ -25,6 +25,7 @@ class Audit:
         event_id = Checks().name("name", request.name, audit_event_of, SHAPE)
         async with self._supplies.database.read(call.left) as conn:
             row = await audit.get(conn, event_id, granted(call))
+        call.reads([(row.event_id, row.subject_ids)], row.collection_uid)
         return pb.GetAuditEventResponse(event=pack.audit_event(row))
 
     async def ListAuditEvents(
@@ -38,4 +39,5 @@ class Audit:
             rows = await audit.list_page(conn, granted(call), condition, listing.page)
         room = self._supplies.limits.max_message_bytes
         messages, token = listing.fitted(rows, pack.audit_event, room)
+        call.reads((row.event_id, row.subject_ids) for row in rows[: len(messages)])
         return pb.ListAuditEventsResponse(events=messages, next_page_token=token)

@@ -53,6 +53,7 @@ class Chunks:
         space = await self._supplies.directory.resolve(call, names[0])
         async with self._supplies.database.read(call.left) as conn:
             row = await chunks.get(conn, space.collection, names[1:], request.include_embedding)
+        call.reads([row.of_document])
         return pb.GetChunkResponse(chunk=pack.chunk(row, request.name.rsplit("/", 2)[0]))
 
     async def ListChunks(self, request: pb.ListChunksRequest, call: Call) -> pb.ListChunksResponse:
@@ -69,6 +70,7 @@ class Chunks:
             )
         room = self._supplies.limits.max_message_bytes
         messages, token = listing.fitted(rows, lambda row: pack.chunk(row, request.parent), room)
+        call.reads(row.of_document for row in rows[: len(messages)])
         return pb.ListChunksResponse(chunks=messages, next_page_token=token)
 
     async def DeleteChunk(

@@ -55,6 +55,7 @@ class Collections:
         async with self._supplies.database.read(call.left) as conn:
             row = await collections.get(conn, collection_id, granted(call))
             count = await collections.count_documents(conn, row.collection_uid)
+        call.reads([(row.collection_uid, ())], row.collection_uid)
         return pb.GetCollectionResponse(collection=pack.collection(row, count))
 
     async def ListCollections(
@@ -68,6 +69,7 @@ class Collections:
             rows = await collections.list_page(conn, granted(call), condition, listing.page)
         room = self._supplies.limits.max_message_bytes
         messages, token = listing.fitted(rows, pack.collection, room)
+        call.reads((row.collection_uid, ()) for row in rows[: len(messages)])
         return pb.ListCollectionsResponse(collections=messages, next_page_token=token)
 
     async def UpdateCollection(

@@ -53,8 +53,10 @@ class Documents:
     ) -> pb.GetDocumentResponse:
         names = Checks().name("name", request.name, document_of, SHAPE)
         content = request.view != View.VIEW_BASIC
+        await self._supplies.directory.resolve(call, names[0])
         async with self._supplies.database.read(call.left) as conn:
             row = await documents.get(conn, *names, granted(call), content)
+        call.reads([(row.document_uid, row.subject_ids)])
         return pb.GetDocumentResponse(document=pack.document(row))
 
     async def ListDocuments(
@@ -73,6 +75,7 @@ class Documents:
             )
         room = self._supplies.limits.max_message_bytes
         messages, token = listing.fitted(rows, pack.document, room)
+        call.reads((row.document_uid, row.subject_ids) for row in rows[: len(messages)])
         return pb.ListDocumentsResponse(documents=messages, next_page_token=token)
 
     async def UpdateDocument(

@@ -76,6 +76,7 @@ class Search:
         space = await self._supplies.directory.resolve(call, collection_id)
         vector = await self._searching.vector(checks, request, space)
         found = await self._searching.found(call, request, asked, space, vector)
+        call.reads((row["document_uid"], row["subject_ids"] or ()) for row in found.hits)
         answer = pb.SearchResponse(incomplete_reason=found.reason, exact=found.exact)
         for row in found.hits:
             pack.fill_hit(answer.hits.add(), row, request.collection)

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from asyncpg import Record
 
+from knowledged.call import Shown
 from knowledged.database import Connection
 from knowledged.errors import NotFound
 from knowledged.store.collections import Collection
@@ -16,7 +17,10 @@ from knowledged.store.paging import Order, Page
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A chunk's row with its place in the document; `embedding` is little-endian float32."""
+    """A chunk's row with its place in the document; `embedding` is little-endian float32.
+
+    `of_document` is the uid of its document, and the ids of those whom that is about.
+    """
 
     chunk_uid: UUID
     chunk_id: str
@@ -31,6 +35,7 @@ class Chunk:
     last_error: str
     create_time: datetime
     update_time: datetime
+    of_document: Shown
     embedding: bytes | None = None
 
 
@@ -56,7 +61,7 @@ GET: LiteralString = """
                        where v.space_uid = $2::uuid and v.chunk_uid = k.chunk_uid),
                      (select v.embedding from knowledge.chunk_vector_parked v
                        where v.space_uid = $2::uuid and v.chunk_uid = k.chunk_uid))
-           end as embedding
+           end as embedding, d.document_uid, d.subject_ids
       from knowledge.collection c
       join knowledge.document d on d.collection_uid = c.collection_uid
       join knowledge.chunk k on k.document_uid = d.document_uid
@@ -86,7 +91,7 @@ async def get(
 MANY: LiteralString = """
     select k.chunk_uid, k.chunk_id, '' as content, k.content_sha256, k.metadata, s.ordinal,
            s.start_offset, s.end_offset, k.token_count, k.state, k.last_error, k.create_time,
-           k.update_time, null as embedding
+           k.update_time, null as embedding, d.document_uid, d.subject_ids
       from knowledge.collection c
       join knowledge.document d on d.collection_uid = c.collection_uid
       join knowledge.chunk k on k.document_uid = d.document_uid
@@ -116,7 +121,7 @@ LIST: LiteralString = """
                        where v.space_uid = $2::uuid and v.chunk_uid = k.chunk_uid),
                      (select v.embedding from knowledge.chunk_vector_parked v
                        where v.space_uid = $2::uuid and v.chunk_uid = k.chunk_uid))
-           end as embedding
+           end as embedding, d.document_uid, d.subject_ids
       from knowledge.collection c
       join knowledge.document d on d.collection_uid = c.collection_uid
       join knowledge.chunk_span s on s.document_uid = d.document_uid and s.to_revision is null
@@ -164,5 +169,6 @@ def chunk_of(row: Record) -> Chunk:
         row["last_error"],
         row["create_time"],
         row["update_time"],
+        (row["document_uid"], row["subject_ids"]),
         row["embedding"],
     )

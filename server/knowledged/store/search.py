@@ -98,7 +98,8 @@ _PARTS: LiteralString = """
            s.ordinal, s.start_offset, s.end_offset, hit.embedding,
            d.document_uid::text as document_uid, d.document_id, d.title, d.mime_type,
            d.source_uri, d.revision,
-           nullif(d.metadata, '{}') as metadata, nullif(d.labels, '{}') as labels
+           nullif(d.metadata, '{}') as metadata, nullif(d.labels, '{}') as labels,
+           nullif(d.subject_ids, '{}') as subject_ids
       from hit
       join knowledge.chunk k on k.chunk_uid = hit.chunk_uid
       join knowledge.document d on d.document_uid = hit.document_uid

@@ -1,0 +1,116 @@
+"""What a request asks for, as the audit log may keep it: resource names as they are, and the text
+or vector of a query as its keyed hash, by which equal queries are known but none can be read.
+
+It is read from the message by the names of its fields, so that no service can forget it.
+"""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Iterator
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from knowledged.names import LONGEST_ID
+
+# Fields that hold names of resources, and those that hold an id of a resource to be made.
+_NAMES = {"name", "names", "parent", "collection", "collections", "document", "documents"}
+_IDS = {"collection_id": "collections", "document_id": "documents"}
+_QUERIES = {"text", "texts", "vector"}
+# Of anything else that a caller calls a name nothing is kept: it might be content.
+_NAME = re.compile("(collections(/[^/]+/(documents|chunks))*|auditEvents|legalHolds)/[^/]+")
+_LONGEST_NAME = 3 * (LONGEST_ID + 16)
+_DEEPEST = 3
+
+Getter = Callable[[Message], Iterator[str]]
+
+
+class Asked:
+    """Reads messages; finds out once for each type which fields to look at."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._getters: dict[Descriptor, list[Getter]] = {}
+
+    def __call__(self, message: Message | None, *, queries: bool) -> tuple[str, ...]:
+        """The names in the order of the fields, each once; `queries`: and what it searches for."""
+        if message is None:
+            return ()
+        kind = message.DESCRIPTOR
+        if kind not in self._getters:
+            self._getters[kind] = self._of(kind, _DEEPEST, queries=queries)
+        found = (name for getter in self._getters[kind] for name in getter(message))
+        return tuple(dict.fromkeys(found))
+
+    def _of(self, kind: Descriptor, depth: int, *, queries: bool) -> list[Getter]:
+        getters: list[Getter] = []
+        for field in kind.fields:
+            if field.name in _IDS:
+                getters.append(_made(field.name, "parent" in kind.fields_by_name))
+            elif queries and field.name in _QUERIES:
+                getters.append(self._query(field))
+            elif field.type == FieldDescriptor.TYPE_STRING and field.name in _NAMES:
+                getters.append(_names(field))
+            elif field.message_type and _is_ours(field.message_type) and depth > 1:
+                getters += _within(field, self._of(field.message_type, depth - 1, queries=queries))
+        return getters
+
+    def _query(self, field: FieldDescriptor) -> Getter:
+        def get(message: Message) -> Iterator[str]:
+            for value in _values(message, field):
+                yield self._hashed(value)
+
+        return get
+
+    def _hashed(self, value: str | Message) -> str:
+        """`queries/{32 hex digits}/{length}`: characters of a text, bytes of a vector."""
+        raw = value.encode() if isinstance(value, str) else value.SerializeToString()
+        digest = hmac.digest(self._key, raw, hashlib.sha256)[:16].hex()
+        return f"queries/{digest}/{len(value) if isinstance(value, str) else len(raw)}"
+
+
+def _is_ours(kind: Descriptor) -> bool:
+    return not kind.full_name.startswith("google.") and not kind.GetOptions().map_entry
+
+
+def _values(message: Message, field: FieldDescriptor) -> Iterator[str | Message]:
+    """The values that are set."""
+    name = field.name
+    if field.is_repeated:
+        yield from getattr(message, name)
+    elif message.HasField(name) if field.has_presence else getattr(message, name):
+        yield getattr(message, name)
+
+
+def _names(field: FieldDescriptor) -> Getter:
+    def get(message: Message) -> Iterator[str]:
+        return (str(v) for v in _values(message, field) if _is_name(str(v)))
+
+    return get
+
+
+def _made(id_field: str, has_parent: bool) -> Getter:
+    """The name of a resource under an id that the caller chose."""
+
+    def get(message: Message) -> Iterator[str]:
+        if identifier := getattr(message, id_field):
+            name = f"{_IDS[id_field]}/{identifier}"
+            name = f"{getattr(message, 'parent')}/{name}" if has_parent else name  # noqa: B009
+            if _is_name(name):
+                yield name
+
+    return get
+
+
+def _within(field: FieldDescriptor, getters: list[Getter]) -> list[Getter]:
+    def get(message: Message) -> Iterator[str]:
+        for part in _values(message, field):
+            for getter in getters:
+                yield from getter(part)  # pyright: ignore[reportArgumentType]
+
+    return [get] if getters else []
+
+
+def _is_name(text: str) -> bool:
+    return len(text) <= _LONGEST_NAME and text.isprintable() and bool(_NAME.fullmatch(text))

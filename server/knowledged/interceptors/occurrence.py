@@ -1,0 +1,179 @@
+"""What is recorded of a call, and the audit events it becomes."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import zip_longest
+from typing import TypeVar
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from knowledged.audit_leaf import Event, Payload, new_salt
+from knowledged.call import Call, Method, Reading, Shown
+from knowledged.errors import Code
+
+T = TypeVar("T")
+
+DONE, REFUSED, FAILED = 1, 2, 3
+
+_FAILURES = frozenset(
+    {Code.CANCELLED, Code.DEADLINE_EXCEEDED, Code.INTERNAL, Code.UNAVAILABLE, Code.OK}
+)
+_WORDS = re.compile("[A-Z][a-z0-9]*")
+
+# Of one event. A document has at most 100 subject ids of 128 characters, a name at most 432.
+_MOST_SHOWN = 250
+_MOST_BYTES = 32 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """A call as it is to be recorded: no request, no answer, no content."""
+
+    rpc: str
+    action: str
+    audit_class: int
+    outcome: int
+    code: int
+    occurred_at: datetime
+    actor: str
+    on_behalf_of: str
+    purpose: str
+    peer: str
+    call_id: str
+    asked: tuple[str, ...] = ()
+    readings: tuple[Reading, ...] = ()
+    resolved: dict[UUID, str] | None = None
+    collection_uid: UUID | None = None
+    count: int = 0
+
+    @property
+    def weight(self) -> int:
+        """About how much room it takes while it waits."""
+        return 1 + len(self.asked) + sum(len(reading.shown) for reading in self.readings)
+
+
+def occurrence(
+    call: Call, action: str, code: Code, at: datetime, asked: tuple[str, ...], audit_class: int
+) -> Occurrence:
+    """Of this call, with what has been read and not recorded yet, which counts as recorded then."""
+    readings, call.readings = call.readings, []
+    return Occurrence(
+        call.method.path,
+        action,
+        audit_class,
+        outcome_number(code),
+        code,
+        at,
+        call.principal.subject,
+        _printable(call.on_behalf_of),
+        _printable(call.purpose),
+        call.peer,
+        call.call_id,
+        asked,
+        tuple(readings),
+        call.resolved if len(call.resolved) > 1 else None,
+        call.collection_uid,
+    )
+
+
+def outcome_number(code: Code) -> int:
+    """Refused is what another request, caller or moment could have had; failed is our part."""
+    if code is Code.OK:
+        return DONE
+    return FAILED if code in _FAILURES else REFUSED
+
+
+def action_of(method: Method) -> str:
+    """As services name what they do: `documents.create` of CreateDocument, `search` of Search."""
+    verb, *rest = _WORDS.findall(method.name)
+    if verb == "Batch" and rest:
+        verb, rest = f"batch_{rest[0]}", rest[1:]
+    noun = "_".join(rest).lower()
+    if not noun:
+        return verb.lower()
+    return f"{noun if noun.endswith('s') else noun + 's'}.{verb.lower()}"
+
+
+def events_of(what: Occurrence) -> list[Event]:
+    """One event; of a large reading, or one of several collections, as many as it takes.
+
+    Their counts add up, and each fits the bounds of a payload.
+    """
+    readings = what.readings or (Reading(what.collection_uid, ()),)
+    return [
+        _event(what, reading.collection_uid, names, shown)
+        for reading in readings
+        for names, shown in zip_longest(
+            _split_names(_asked_of(what, reading.collection_uid)),
+            _split_shown(reading.shown),
+            fillvalue=(),
+        )
+    ]
+
+
+def _event(
+    what: Occurrence, collection_uid: UUID | None, names: Sequence[str], shown: Sequence[Shown]
+) -> Event:
+    uids = dict.fromkeys(uid if isinstance(uid, UUID) else UUID(uid) for uid, _ in shown)
+    payload = Payload(
+        what.actor,
+        what.on_behalf_of,
+        what.purpose,
+        what.peer,
+        what.call_id,
+        tuple(names),
+        tuple(dict.fromkeys(subject for _, subjects in shown for subject in subjects)),
+        tuple(uids),
+    )
+    return Event(
+        uuid7(),
+        what.occurred_at,
+        what.audit_class,
+        what.outcome,
+        what.code,
+        collection_uid,
+        what.count or len(shown),
+        what.rpc,
+        what.action,
+        payload,
+        new_salt(),
+    )
+
+
+def _asked_of(what: Occurrence, collection_uid: UUID | None) -> tuple[str, ...]:
+    """Where several collections were read, each event names its own alone: who may see the events
+    of one may not know of the others."""
+    if what.resolved is None or collection_uid not in what.resolved:
+        return what.asked
+    kept = f"collections/{what.resolved[collection_uid]}"
+    return tuple(
+        name
+        for name in what.asked
+        if not name.startswith("collections/") or name == kept or name.startswith(f"{kept}/")
+    )
+
+
+def _split_names(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    yield from _split(names, lambda name: len(name) * 4)
+
+
+def _split_shown(shown: Sequence[Shown]) -> Iterator[Sequence[Shown]]:
+    yield from _split(shown, lambda each: 36 + sum(len(subject) * 4 for subject in each[1]))
+
+
+def _split(items: Sequence[T], size: Callable[[T], int]) -> Iterator[Sequence[T]]:
+    first, room = 0, _MOST_BYTES
+    for place, item in enumerate(items):
+        room -= size(item)
+        if place > first and (room < 0 or place - first == _MOST_SHOWN):
+            yield items[first:place]
+            first, room = place, _MOST_BYTES - size(item)
+    yield items[first:]
+
+
+def _printable(text: str) -> str:
+    """Of a call that was refused before its declarations were checked."""
+    return "".join(character for character in text[:256] if character.isprintable())
