@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import processes, quality, rows, writing
+from benchmarks import auditing, processes, quality, rows, writing
 from benchmarks.apart import Apart
 from benchmarks.calling import caller
 from benchmarks.corpus import Corpus, embedded, hpo_corpus, hpo_corpus_now
@@ -67,7 +67,7 @@ def _speed(*, short: bool) -> list[Row]:
             start = _start_rows(service, starts)
             place = asyncio.run(place_of(service.dsn, "bench"))
             bench = Bench(apart, service, place, corpus, vectors, size.rounds, size.seconds)
-            return [*_rows(bench, size), *start]
+            return [*_rows(bench, size), *auditing.audit_rows(bench, folder), *start]
 
 
 def _rows(bench: Bench, size: Size) -> list[Row]:

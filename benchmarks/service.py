@@ -47,10 +47,14 @@ def new_data_folder() -> Generator[Path]:
 
 
 @contextmanager
-def serving(data_dir: Path) -> Generator[Service]:
-    """Starts the server on a data folder, waits until it serves, and stops it at the end."""
+def serving(data_dir: Path, **settings: str) -> Generator[Service]:
+    """Starts the server on a data folder, waits until it serves, and stops it at the end.
+
+    `settings` are environment variables besides. With a KNOWLEDGED_DATABASE_URL it is a second
+    server, beside the one that started the folder's PostgreSQL.
+    """
     token, port = _token(data_dir), _free_port()
-    environment = _environment(data_dir, port)
+    environment = _environment(data_dir, port) | settings
     began = time.perf_counter()
     with (data_dir / "server.log").open("ab") as log:
         process = subprocess.Popen([_KNOWLEDGED, "serve"], env=environment, stdout=log, stderr=log)
@@ -64,6 +68,18 @@ def serving(data_dir: Path) -> Generator[Service]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(_STOP_SECONDS)
+
+
+@contextmanager
+def beside(service: Service, data_dir: Path, **settings: str) -> Generator[Service]:
+    """Another server on the database of `service`, with settings of its own."""
+    own = {
+        "KNOWLEDGED_DATABASE_URL": service.dsn,
+        "KNOWLEDGED_SECRET_KEY_FILE": str(data_dir / "secret.key"),
+        "KNOWLEDGED_TEXT_WORKERS": "0",
+    }
+    with serving(data_dir, **own, **settings) as second:
+        yield second
 
 
 def _token(data_dir: Path) -> str:

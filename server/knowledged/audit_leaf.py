@@ -67,6 +67,10 @@ class Event:
         return commit(self.salt, self.payload.encode())
 
     def leaf(self) -> bytes:
+        return self.leaf_over(self.payload_commit)
+
+    def leaf_over(self, payload_commit: bytes) -> bytes:
+        """The leaf, for whoever has the commitment already."""
         head = _HEAD.pack(
             self.event_id.bytes,
             microseconds(self.occurred_at),
@@ -77,7 +81,7 @@ class Event:
             self.result_count,
         )
         names = _short_text(self.rpc) + _short_text(self.action)
-        return VERSION + head + names + self.payload_commit
+        return VERSION + head + names + payload_commit
 
 
 def new_salt() -> bytes:

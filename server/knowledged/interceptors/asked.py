@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Iterator
+from typing import cast
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
@@ -37,7 +38,7 @@ class Asked:
         """The names in the order of the fields, each once; `queries`: and what it searches for."""
         if message is None:
             return ()
-        kind = message.DESCRIPTOR
+        kind = cast("Descriptor", message.DESCRIPTOR)
         if kind not in self._getters:
             self._getters[kind] = self._of(kind, _DEEPEST, queries=queries)
         found = (name for getter in self._getters[kind] for name in getter(message))

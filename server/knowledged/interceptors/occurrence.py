@@ -146,9 +146,10 @@ def _event(
 def _asked_of(what: Occurrence, collection_uid: UUID | None) -> tuple[str, ...]:
     """Where several collections were read, each event names its own alone: who may see the events
     of one may not know of the others."""
-    if what.resolved is None or collection_uid not in what.resolved:
+    collection_id = (what.resolved or {}).get(collection_uid) if collection_uid else None
+    if collection_id is None:
         return what.asked
-    kept = f"collections/{what.resolved[collection_uid]}"
+    kept = f"collections/{collection_id}"
     return tuple(
         name
         for name in what.asked

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import LiteralString
 
-from knowledged.audit_leaf import Event, leaf_hash
+from knowledged.audit_leaf import Event, commit, leaf_hash
 from knowledged.call import Receipt
 from knowledged.database import Connection
 
@@ -46,8 +46,9 @@ async def append(conn: Connection, entries: Sequence[Entry]) -> None:
 
 def entry(event: Event) -> tuple[Entry, Receipt]:
     """The event as a knowledge.audit_entry, and its receipt; its bytes are made here, once."""
-    payload, leaf = event.payload, event.leaf()
-    commit, hashed = leaf[-32:], leaf_hash(leaf)
+    payload, encoded = event.payload, event.payload.encode()
+    bound = commit(event.salt, encoded)
+    leaf = event.leaf_over(bound)
     row = (
         event.event_id,
         event.audit_class,
@@ -59,9 +60,9 @@ def entry(event: Event) -> tuple[Entry, Receipt]:
         event.grpc_code,
         event.collection_uid,
         event.result_count,
-        commit,
+        bound,
         event.salt,
-        payload.encode(),
+        encoded,
         payload.actor,
         payload.on_behalf_of,
         payload.purpose,
@@ -71,4 +72,4 @@ def entry(event: Event) -> tuple[Entry, Receipt]:
         payload.peer,
         payload.call_id,
     )
-    return row, Receipt(str(event.event_id), hashed)
+    return row, Receipt(str(event.event_id), leaf_hash(leaf))

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from asyncpg import Record
 
-from knowledged.audit_leaf import Event, leaf_hash
+from knowledged.audit_leaf import Event, commit, leaf_hash
 from knowledged.call import Receipt
 from knowledged.database import Connection
 from knowledged.errors import AlreadyExists
@@ -115,7 +115,9 @@ class Mutation:
 
 def event_row(event: Event) -> tuple[object, ...]:
     """The event as a knowledge.audit_record."""
-    leaf, payload = event.leaf(), event.payload
+    payload, encoded = event.payload, event.payload.encode()
+    bound = commit(event.salt, encoded)
+    leaf = event.leaf_over(bound)
     return (
         event.event_id,
         event.audit_class,
@@ -128,9 +130,9 @@ def event_row(event: Event) -> tuple[object, ...]:
         event.grpc_code,
         event.collection_uid,
         event.result_count,
-        event.payload_commit,
+        bound,
         event.salt,
-        payload.encode(),
+        encoded,
         payload.actor,
         payload.on_behalf_of,
         payload.purpose,
