@@ -29,7 +29,7 @@ _LIVE: LiteralString = """
     change as (
         select e.event_id, e.action, e.collection_uid
           from knowledge.audit_event e
-         where e.audit_class >= 3
+         where e.audit_class >= 3 and e.outcome = 1
     ),
     k as (
         select chunk.* from knowledge.chunk join live using (collection_uid)
@@ -82,6 +82,26 @@ CHECKS: dict[str, LiteralString] = {
          where c.revision <> (select count(*) from change e
                                where e.collection_uid = c.collection_uid
                                  and e.action like 'collections.%')
+    """,
+    "a call that is recorded as done twice": """
+        select p.call_id from change e
+          join knowledge.audit_payload p using (event_id)
+         where e.action not like '%.purge'
+         group by p.call_id having count(*) > 1
+    """,
+    "a change that was refused and yet has a revision": """
+        select e.event_id::text from knowledge.audit_event e
+          join revision using (event_id)
+         where e.outcome <> 1
+    """,
+    "an event whose outcome is not its code's": """
+        select event_id::text from knowledge.audit_event
+         where (outcome = 1) <> (grpc_code = 0)
+    """,
+    "an event that says more than its payload": """
+        select e.event_id::text from knowledge.audit_event e
+          join knowledge.audit_payload p using (event_id, audit_class)
+         where cardinality(p.returned_uids) > e.result_count
     """,
     "an event twice": """
         select event_id::text from knowledge.audit_event group by event_id having count(*) > 1

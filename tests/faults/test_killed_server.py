@@ -70,7 +70,7 @@ async def check(conn: Connection, done: Import) -> None:
     assert [row[0] for row in documents] == [f"document-{n:04d}" for n in range(done.documents)]
     assert await conn.fetchval("select count(*) from knowledge.document where state <> 2") == 0
     events = await conn.fetch(
-        "select event_id::text from knowledge.audit_event where audit_class = 3"
+        "select event_id::text from knowledge.audit_event where audit_class = 3 and outcome = 1"
     )
     assert {row[0] for row in events} == set(done.receipts.values())
     assert len(events) == done.mutations

@@ -249,14 +249,18 @@ async def test_a_mutation_that_fails_leaves_no_event_of_success(
     assert [each.action for each in found] == ["collections.create"]
 
 
-async def test_validate_only_leaves_no_event(
+async def test_validate_only_leaves_no_event_of_a_change(
     knowledge: Any, collection: c.Collection, events: Any
 ) -> None:
     request = creation(collection.name, "x", content="a text")
     request.validate_only = True
     await knowledge.CreateDocument(request)
     found = await events(f'collection_uid = "{collection.uid}"')
-    assert [each.action for each in found] == ["collections.create"]
+    actions = [(each.action, each.audit_class) for each in found]
+    assert actions == [
+        ("documents.create.unchanged", o.AUDIT_CLASS_READ),
+        ("collections.create", o.AUDIT_CLASS_ADMIN),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from auditing import auditing
 from knowledged.access import PERMISSIONS
 from knowledged.call import AuditClass, Call, Method, Principal, Receipt
 from knowledged.errors import (
@@ -19,7 +20,7 @@ from knowledged.errors import (
     Unauthenticated,
 )
 from knowledged.interceptors import Handler, compose
-from knowledged.interceptors.audit import MissingReceipt, audit
+from knowledged.interceptors.audit import Auditing, MissingReceipt
 from knowledged.interceptors.auth import Auth
 from knowledged.interceptors.errors import Refusal, errors
 from knowledged.interceptors.quota import Quota
@@ -111,26 +112,33 @@ async def test_what_is_cancelled_inside_a_call_still_answers_it() -> None:
 
 async def test_a_mutation_without_a_receipt_is_our_own_bug() -> None:
     with pytest.raises(Refusal) as refusal:
-        await compose(WRITE, echo, [errors, audit])(call_of(WRITE), b"")
+        await compose(WRITE, echo, [errors, auditing()])(call_of(WRITE), b"")
     assert not refusal.value.status.known
     with pytest.raises(MissingReceipt):
-        await audit(WRITE, echo)(call_of(WRITE), b"")
+        await auditing()(WRITE, echo)(call_of(WRITE), b"")
 
 
 async def test_a_mutation_with_a_receipt_is_answered() -> None:
-    call = call_of(WRITE)
+    call, audit = call_of(WRITE), auditing()
     call.receipt = RECEIPT
     assert await audit(WRITE, echo)(call, b"x") == b"x"
+    assert waiting(audit) == 0
 
 
-async def test_a_dry_run_says_that_it_is_unaudited() -> None:
-    call = call_of(WRITE)
+async def test_a_dry_run_says_that_it_is_unaudited_and_is_recorded_as_a_read() -> None:
+    call, audit = call_of(WRITE), auditing()
     call.unaudited = True
     assert await audit(WRITE, echo)(call, b"x") == b"x"
+    assert waiting(audit) == 1
 
 
-async def test_a_read_is_not_wrapped() -> None:
-    assert audit(READ, echo) is echo
+async def test_what_tells_nothing_is_not_wrapped() -> None:
+    free = Method("/knowledge.v1.ConfigService/GetServerInfo", "info.read", AuditClass.NONE)
+    assert auditing()(free, echo) is echo
+
+
+def waiting(audit: Auditing) -> float:
+    return audit.recorder.metrics.waiting._value.get()
 
 
 # shed

@@ -11,10 +11,10 @@ import pytest
 from google.protobuf.wrappers_pb2 import BytesValue, Int64Value
 from structlog.testing import capture_logs
 
+from auditing import auditing
 from knowledged.call import AuditClass, Call, Method, Receipt
 from knowledged.errors import Conflict
 from knowledged.interceptors import compose
-from knowledged.interceptors.audit import audit
 from knowledged.interceptors.auth import Auth
 from knowledged.interceptors.errors import errors
 from knowledged.interceptors.innermost import innermost
@@ -42,7 +42,7 @@ async def served(
     serve: Any, method: Method, metrics: Metrics | None = None, most_calls: int = 9
 ) -> AsyncIterator[Open]:
     telemetry = Telemetry(metrics or Metrics())
-    hall = [errors, telemetry, audit, Shed(most_calls), Auth(None), Quota(9)]
+    hall = [errors, telemetry, auditing(), Shed(most_calls), Auth(None), Quota(9)]
     inner = innermost(serve, method, Int64Value.DESCRIPTOR)
     behave: Any = stream_behaviour(method, compose(method, inner, hall))
     rpc = (

@@ -10,10 +10,10 @@ import pytest
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 
+from auditing import auditing
 from knowledged.call import AuditClass, Call, Method, Receipt
 from knowledged.errors import Conflict, Invalid, Malformed, Overloaded, Unavailable, Violation
 from knowledged.interceptors import Handler, compose
-from knowledged.interceptors.audit import audit
 from knowledged.interceptors.auth import Auth
 from knowledged.interceptors.entry import behaviour
 from knowledged.interceptors.errors import errors
@@ -31,7 +31,7 @@ Send = Callable[..., Any]
 
 @asynccontextmanager
 async def served(handler: Handler, method: Method = READ) -> AsyncIterator[Send]:
-    hall = [errors, Telemetry(Metrics()), audit, Shed(9), Auth(None), Quota(9)]
+    hall = [errors, Telemetry(Metrics()), auditing(), Shed(9), Auth(None), Quota(9)]
     rpc = grpc.unary_unary_rpc_method_handler(behaviour(method, compose(method, handler, hall)))
     server = grpc.aio.server()
     server.add_generic_rpc_handlers(

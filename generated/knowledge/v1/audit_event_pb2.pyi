@@ -32,9 +32,11 @@ class _AuditOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AuditOut
     AUDIT_OUTCOME_DONE: _AuditOutcome.ValueType  # 1
     """It was done."""
     AUDIT_OUTCOME_REFUSED: _AuditOutcome.ValueType  # 2
-    """It was refused: no identity, no right, or bad input."""
+    """It was refused: no identity, no right, bad input, wrong state, or too much at once."""
     AUDIT_OUTCOME_FAILED: _AuditOutcome.ValueType  # 3
-    """It failed."""
+    """It failed: by its deadline, its caller's leaving, or our part. A change may have been made all the
+    same if its answer was lost; then it has an event of its own with the same call_id.
+    """
 
 class AuditOutcome(_AuditOutcome, metaclass=_AuditOutcomeEnumTypeWrapper):
     """How an audited call ended."""
@@ -44,9 +46,11 @@ AUDIT_OUTCOME_UNSPECIFIED: AuditOutcome.ValueType  # 0
 AUDIT_OUTCOME_DONE: AuditOutcome.ValueType  # 1
 """It was done."""
 AUDIT_OUTCOME_REFUSED: AuditOutcome.ValueType  # 2
-"""It was refused: no identity, no right, or bad input."""
+"""It was refused: no identity, no right, bad input, wrong state, or too much at once."""
 AUDIT_OUTCOME_FAILED: AuditOutcome.ValueType  # 3
-"""It failed."""
+"""It failed: by its deadline, its caller's leaving, or our part. A change may have been made all the
+same if its answer was lost; then it has an event of its own with the same call_id.
+"""
 Global___AuditOutcome: _TypeAlias = AuditOutcome  # noqa: Y015
 
 @_typing.final
@@ -77,6 +81,7 @@ class AuditEvent(_message.Message):
     CALL_ID_FIELD_NUMBER: _builtins.int
     LEAF_FIELD_NUMBER: _builtins.int
     LEAF_HASH_FIELD_NUMBER: _builtins.int
+    RETURNED_UIDS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"auditEvents/{event_id}"."""
     event_id: _builtins.str
@@ -84,9 +89,11 @@ class AuditEvent(_message.Message):
     rpc: _builtins.str
     """The full method, such as "/knowledge.v1.KnowledgeService/CreateDocument"."""
     action: _builtins.str
-    """What was done, such as "documents.create"."""
+    """What was done or asked for, such as "documents.create"; "….unchanged" of a mutation that changed
+    nothing (validate_only), "calls.refuse" of refusals counted together, by peer and second.
+    """
     audit_class: _options_pb2.AuditClass.ValueType
-    """The method's audit class."""
+    """The method's audit class; READ where a mutation changed nothing."""
     outcome: Global___AuditOutcome.ValueType
     """How it ended."""
     grpc_code: _builtins.int
@@ -94,7 +101,7 @@ class AuditEvent(_message.Message):
     collection_uid: _builtins.str
     """The uid of the collection it was about; empty where there is none."""
     result_count: _builtins.int
-    """How many resources it touched or returned."""
+    """How many resources it touched or returned; of refusals counted together, how many."""
     actor: _builtins.str
     """Who called. Empty after erasure."""
     on_behalf_of: _builtins.str
@@ -119,11 +126,19 @@ class AuditEvent(_message.Message):
 
     @_builtins.property
     def resources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The names of the resources."""
+        """The names of the resources that it touched or asked for. Of a search also
+        "queries/{hash}/{length}": the query's keyed hash and its characters (of a vector, bytes).
+        """
 
     @_builtins.property
     def subject_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Whom it was about."""
+        """Whom it was about: subjects of the documents that it touched or returned."""
+
+    @_builtins.property
+    def returned_uids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of reads, the uids of what the answer held: documents (also of chunks and hits), collections or
+        audit events; at most 250. A larger reading leaves several events of the same call_id.
+        """
 
     def __init__(
         self,
@@ -148,10 +163,11 @@ class AuditEvent(_message.Message):
         call_id: _builtins.str = ...,
         leaf: _builtins.bytes = ...,
         leaf_hash: _builtins.bytes = ...,
+        returned_uids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["occurred_at", b"occurred_at", "recorded_at", b"recorded_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor", b"actor", "audit_class", b"audit_class", "call_id", b"call_id", "collection_uid", b"collection_uid", "event_id", b"event_id", "grpc_code", b"grpc_code", "leaf", b"leaf", "leaf_hash", b"leaf_hash", "name", b"name", "occurred_at", b"occurred_at", "on_behalf_of", b"on_behalf_of", "outcome", b"outcome", "peer", b"peer", "purpose", b"purpose", "recorded_at", b"recorded_at", "resources", b"resources", "result_count", b"result_count", "rpc", b"rpc", "subject_ids", b"subject_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor", b"actor", "audit_class", b"audit_class", "call_id", b"call_id", "collection_uid", b"collection_uid", "event_id", b"event_id", "grpc_code", b"grpc_code", "leaf", b"leaf", "leaf_hash", b"leaf_hash", "name", b"name", "occurred_at", b"occurred_at", "on_behalf_of", b"on_behalf_of", "outcome", b"outcome", "peer", b"peer", "purpose", b"purpose", "recorded_at", b"recorded_at", "resources", b"resources", "result_count", b"result_count", "returned_uids", b"returned_uids", "rpc", b"rpc", "subject_ids", b"subject_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -67,10 +67,10 @@ class _Record:
     def answered(self, handler: Handler) -> Handler:
         async def handle(call: Call, request: bytes) -> bytes:
             answer = await handler(call, request)
-            if not self.method.mutates:
-                call.receipt = await self._recorded(call)
-            elif call.receipt is None:
+            if call.receipt is None and self.method.mutates:
                 await self._unchanged(call)
+            elif call.receipt is None:
+                call.receipt = await self._recorded(call)
             return answer
 
         return handle

@@ -1,7 +1,7 @@
 """What is recorded of a call, and the audit events it becomes."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import zip_longest
@@ -23,8 +23,9 @@ _FAILURES = frozenset(
 )
 _WORDS = re.compile("[A-Z][a-z0-9]*")
 
-# Of one event. A document has at most 100 subject ids of 128 characters, a name at most 432.
-_MOST_SHOWN = 250
+# Of one event: how many names, uids and subject ids, about, and their bytes. A document has at most
+# 100 subject ids of 128 characters, which go together.
+_MOST_TEXTS = 250
 _MOST_BYTES = 32 * 1024
 
 
@@ -107,17 +108,36 @@ def events_of(what: Occurrence) -> list[Event]:
         _event(what, reading.collection_uid, names, shown)
         for reading in readings
         for names, shown in zip_longest(
-            _split_names(_asked_of(what, reading.collection_uid)),
-            _split_shown(reading.shown),
+            _split(_asked_of(what, reading.collection_uid), lambda name: (name,)),
+            _split(_grouped(reading.shown), lambda each: (str(each.uid), *each.subject_ids)),
             fillvalue=(),
         )
     ]
 
 
+@dataclass(slots=True)
+class _Shown:
+    """Something that was shown, so many times: a document once for each of its chunks."""
+
+    uid: UUID
+    subject_ids: Sequence[str]
+    count: int = 0
+
+
+def _grouped(shown: Sequence[Shown]) -> list[_Shown]:
+    groups: dict[UUID | str, _Shown] = {}
+    for uid, subject_ids in shown:
+        group = groups.get(uid)
+        if group is None:
+            known = uid if isinstance(uid, UUID) else UUID(uid)
+            group = groups[uid] = _Shown(known, subject_ids)
+        group.count += 1
+    return list(groups.values())
+
+
 def _event(
-    what: Occurrence, collection_uid: UUID | None, names: Sequence[str], shown: Sequence[Shown]
+    what: Occurrence, collection_uid: UUID | None, names: Sequence[str], shown: Sequence[_Shown]
 ) -> Event:
-    uids = dict.fromkeys(uid if isinstance(uid, UUID) else UUID(uid) for uid, _ in shown)
     payload = Payload(
         what.actor,
         what.on_behalf_of,
@@ -125,8 +145,8 @@ def _event(
         what.peer,
         what.call_id,
         tuple(names),
-        tuple(dict.fromkeys(subject for _, subjects in shown for subject in subjects)),
-        tuple(uids),
+        tuple(dict.fromkeys(subject for each in shown for subject in each.subject_ids)),
+        tuple(each.uid for each in shown),
     )
     return Event(
         uuid7(),
@@ -135,7 +155,7 @@ def _event(
         what.outcome,
         what.code,
         collection_uid,
-        what.count or len(shown),
+        what.count or sum(each.count for each in shown),
         what.rpc,
         what.action,
         payload,
@@ -157,21 +177,17 @@ def _asked_of(what: Occurrence, collection_uid: UUID | None) -> tuple[str, ...]:
     )
 
 
-def _split_names(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    yield from _split(names, lambda name: len(name) * 4)
-
-
-def _split_shown(shown: Sequence[Shown]) -> Iterator[Sequence[Shown]]:
-    yield from _split(shown, lambda each: 36 + sum(len(subject) * 4 for subject in each[1]))
-
-
-def _split(items: Sequence[T], size: Callable[[T], int]) -> Iterator[Sequence[T]]:
-    first, room = 0, _MOST_BYTES
+def _split(items: Sequence[T], texts: Callable[[T], Iterable[str]]) -> Iterator[Sequence[T]]:
+    """Parts whose texts, each counted once, fit into one event; one part at least."""
+    first, kept, room = 0, set[str](), _MOST_BYTES
     for place, item in enumerate(items):
-        room -= size(item)
-        if place > first and (room < 0 or place - first == _MOST_SHOWN):
+        new = {text for text in texts(item) if text not in kept}
+        room -= sum(4 + len(text.encode()) for text in new)
+        if place > first and (room < 0 or len(kept) >= _MOST_TEXTS):
             yield items[first:place]
-            first, room = place, _MOST_BYTES - size(item)
+            first, kept, new = place, set[str](), set(texts(item))
+            room = _MOST_BYTES - sum(4 + len(text.encode()) for text in new)
+        kept |= new
     yield items[first:]
 
 

@@ -175,4 +175,5 @@ def audit_event(row: AuditEvent) -> AuditEventMessage:
         call_id=row.call_id,
         leaf=row.leaf,
         leaf_hash=leaf_hash(row.leaf),
+        returned_uids=map(str, row.returned_uids),
     )

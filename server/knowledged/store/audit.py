@@ -35,6 +35,7 @@ class AuditEvent:
     peer: str
     call_id: str
     leaf: bytes
+    returned_uids: tuple[UUID, ...]
 
 
 FIELDS = Fields(
@@ -62,7 +63,7 @@ GET: LiteralString = """
            coalesce(p.actor, '') as actor, coalesce(p.on_behalf_of, '') as on_behalf_of,
            coalesce(p.purpose, '') as purpose, coalesce(p.resources, '{}') as resources,
            coalesce(p.subject_ids, '{}') as subject_ids, coalesce(p.peer, '') as peer,
-           coalesce(p.call_id, '') as call_id
+           coalesce(p.call_id, '') as call_id, coalesce(p.returned_uids, '{}') as returned_uids
       from knowledge.audit_event e
       left join knowledge.audit_payload p
         on p.event_id = e.event_id and p.audit_class = e.audit_class
@@ -87,7 +88,7 @@ LIST: LiteralString = """
            coalesce(p.actor, '') as actor, coalesce(p.on_behalf_of, '') as on_behalf_of,
            coalesce(p.purpose, '') as purpose, coalesce(p.resources, '{}') as resources,
            coalesce(p.subject_ids, '{}') as subject_ids, coalesce(p.peer, '') as peer,
-           coalesce(p.call_id, '') as call_id
+           coalesce(p.call_id, '') as call_id, coalesce(p.returned_uids, '{}') as returned_uids
       from knowledge.audit_event e
       left join knowledge.audit_payload p
         on p.event_id = e.event_id and p.audit_class = e.audit_class
@@ -128,4 +129,5 @@ def _event(row: Record) -> AuditEvent:
         row["peer"],
         row["call_id"],
         row["leaf"],
+        tuple(row["returned_uids"]),
     )
