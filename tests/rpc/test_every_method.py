@@ -28,7 +28,9 @@ from knowledge.v1 import config_service_pb2 as s
 from knowledge.v1 import document_pb2 as d
 from knowledge.v1 import knowledge_service_pb2 as k
 from knowledge.v1 import vector_service_pb2 as v
+from knowledge.v1.audit_event_pb2 import AUDIT_OUTCOME_REFUSED, AuditEvent
 from knowledge.v1.error_reason_pb2 import ErrorReason
+from knowledge.v1.options_pb2 import AUDIT_CLASS_NONE, access
 from knowledged.connection import connect
 from knowledged.embedding import bundled
 from knowledged.embedding.chunker import Chunker
@@ -308,6 +310,44 @@ async def test_the_call_id_comes_back(channel: grpc.aio.Channel, path: str) -> N
     answer = call(channel, path, b"\xff")
     refusal = await refused(answer)
     assert len(refusal.call_id) == 36
+
+
+async def events_of(
+    channel: grpc.aio.Channel, call_id: str, metadata: Metadata | None = None
+) -> list[AuditEvent]:
+    request = a.ListAuditEventsRequest(filter=f'call_id = "{call_id}"').SerializeToString()
+    raw = await call(channel, f"{AUDIT}ListAuditEvents", request, metadata)
+    return list(a.ListAuditEventsResponse.FromString(raw).events)
+
+
+def is_audited(path: str) -> bool:
+    return served_methods()[path].GetOptions().Extensions[access].audit_class != AUDIT_CLASS_NONE
+
+
+@every_method
+async def test_a_refused_request_leaves_exactly_one_event(
+    channel: grpc.aio.Channel, path: str
+) -> None:
+    refusal = await refused(call(channel, path, b"\xff"))
+    events = await events_of(channel, refusal.call_id)
+    if not is_audited(path):
+        assert events == []
+        return
+    (event,) = events
+    assert (event.rpc, event.outcome, event.grpc_code) == (path, AUDIT_OUTCOME_REFUSED, 3)
+
+
+@every_method
+async def test_a_caller_without_the_right_leaves_exactly_one_event(
+    secured_server: SecuredServer, path: str
+) -> None:
+    if not (others := sorted(ROLES - ALLOWED[path])) or not is_audited(path):
+        pytest.skip("all may call it, or nothing of it is recorded")
+    metadata = secured_server.metadata(others[0])
+    refusal = await refused(call(secured_server.channel, path, a_request(path), metadata))
+    auditor = secured_server.metadata("auditor")
+    (event,) = await events_of(secured_server.channel, refusal.call_id, auditor)
+    assert (event.rpc, event.actor, event.grpc_code) == (path, others[0], 7)
 
 
 @pytest.fixture

@@ -73,7 +73,12 @@ async def test_the_calls_by_buf_curl_do_what_the_text_says(
     assert [hit["document"]["title"] for hit in search["hits"]] == ["Hypertension"]
     assert update["document"]["title"] == "High blood pressure"
     assert deleted["document"]["deleteTime"]
-    assert actions(events) == ["documents.delete", "documents.update", "documents.create"]
+    assert actions(events) == [
+        "documents.delete",
+        "documents.update",
+        "documents.get",
+        "documents.create",
+    ]
     assert emptied["receipt"]["leafHash"]
     assert health == {"status": "SERVING"}
 

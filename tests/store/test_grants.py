@@ -42,6 +42,7 @@ OTHERWISE = {
     "store.collections.SPACE": "Directory asks it, and checks the grant before it answers",
     "store.chunks.MANY": "UpsertChunks asks it for what it wrote itself",
     "store.collection_changes.CREATE": "makes the collection; the service checks the grant",
+    "store.audit_events.APPEND": "writes what happened, also what was refused",
     "store.text_queue.LEASE": "the server's own workers; nobody reads the answer",
     "store.text_queue.DELIVER": "the server's own workers; nobody reads the answer",
 }
