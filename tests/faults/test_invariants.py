@@ -44,6 +44,16 @@ TAMPERINGS: dict[str, LiteralString] = {
     "a collection with more or fewer events than revisions": """
         update knowledge.collection set revision = 2
     """,
+    "a change that was refused and yet has a revision": """
+        update knowledge.audit_event set outcome = 2 where action = 'documents.create'
+    """,
+    "an event whose outcome is not its code's": """
+        update knowledge.audit_event set outcome = 3
+    """,
+    "an event that counts less than it returned": """
+        update knowledge.audit_payload
+           set returned_uids = array(select gen_random_uuid() from generate_series(1, 9))
+    """,
     "an event twice": """
         insert into knowledge.audit_event
         select event_id, 4, leaf, occurred_at, recorded_at, rpc, action, outcome, grpc_code,

@@ -5,6 +5,7 @@ import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import pytest
@@ -15,6 +16,7 @@ from auditing import auditing
 from knowledged.call import AuditClass, Call, Method, Receipt
 from knowledged.errors import Conflict
 from knowledged.interceptors import compose
+from knowledged.interceptors.audit import Auditing
 from knowledged.interceptors.auth import Auth
 from knowledged.interceptors.errors import errors
 from knowledged.interceptors.innermost import innermost
@@ -39,10 +41,14 @@ Open = Callable[..., Any]
 
 @asynccontextmanager
 async def served(
-    serve: Any, method: Method, metrics: Metrics | None = None, most_calls: int = 9
+    serve: Any,
+    method: Method,
+    metrics: Metrics | None = None,
+    most_calls: int = 9,
+    audit: Auditing | None = None,
 ) -> AsyncIterator[Open]:
     telemetry = Telemetry(metrics or Metrics())
-    hall = [errors, telemetry, auditing(), Shed(most_calls), Auth(None), Quota(9)]
+    hall = [errors, telemetry, audit or auditing(), Shed(most_calls), Auth(None), Quota(9)]
     inner = innermost(serve, method, Int64Value.DESCRIPTOR)
     behave: Any = stream_behaviour(method, compose(method, inner, hall))
     rpc = (
@@ -234,3 +240,38 @@ async def test_a_stream_takes_a_place_until_it_ends() -> None:
         await first.done_writing()
         assert await first.code() is Code.OK
         assert [number async for number in open_stream(iter([4]))] == [8]
+
+
+async def page_by_page(request: Int64Value, call: Call) -> AsyncIterator[Int64Value]:
+    """Pages of three."""
+    for first in range(0, request.value, 3):
+        call.reads((uuid4(), ()) for _ in range(3))
+        for number in range(first, first + 3):
+            yield Int64Value(value=number)
+
+
+async def test_what_a_stream_reads_is_recorded_a_page_at_a_time() -> None:
+    audit = auditing()
+    async with served(page_by_page, DOWN, audit=audit) as open_stream:
+        assert [number async for number in open_stream(9)] == list(range(9))
+    assert audit.recorder.metrics.waiting._value.get() == 3
+
+
+async def test_what_cannot_be_recorded_is_not_sent() -> None:
+    audit = auditing("postgresql://nobody:x@127.0.0.1:1/nowhere", durable=True)
+    recording = asyncio.create_task(audit.recorder.run())
+    async with served(page_by_page, DOWN, audit=audit) as open_stream:
+        stream = open_stream(9)
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await stream.read()
+    recording.cancel()
+    await asyncio.wait([recording])
+    assert failure.value.code() is Code.UNAVAILABLE
+    assert failure.value.details() == "the audit log cannot be written"
+
+
+async def test_a_stream_that_sends_nothing_leaves_an_event_all_the_same() -> None:
+    audit = auditing()
+    async with served(page_by_page, DOWN, audit=audit) as open_stream:
+        assert [number async for number in open_stream(0)] == []
+    assert audit.recorder.metrics.waiting._value.get() == 1

@@ -42,18 +42,8 @@ class Auditing:
             return handler
         record = _Record(self, method, action_of(method))
         if method.streams:
-            return self._watched(record.streamed(handler), record)
-        return self._watched(record.answered(handler), record)
-
-    def _watched(self, handler: Handler, record: "_Record") -> Handler:
-        async def handle(call: Call, request: bytes) -> bytes:
-            try:
-                return await handler(call, request)
-            except (Exception, asyncio.CancelledError) as error:
-                await record.refused(call, error)
-                raise
-
-        return handle
+            return record.watched(record.streamed(handler))
+        return record.answered(record.watched(handler))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +53,16 @@ class _Record:
     audit: Auditing
     method: Method
     action: str
+
+    def watched(self, handler: Handler) -> Handler:
+        async def handle(call: Call, request: bytes) -> bytes:
+            try:
+                return await handler(call, request)
+            except (Exception, asyncio.CancelledError) as error:
+                await self._refused(call, error)
+                raise
+
+        return handle
 
     def answered(self, handler: Handler) -> Handler:
         async def handle(call: Call, request: bytes) -> bytes:
@@ -89,7 +89,7 @@ class _Record:
 
         return handle
 
-    async def refused(self, call: Call, error: BaseException) -> None:
+    async def _refused(self, call: Call, error: BaseException) -> None:
         """Of a change that was made the event is there. Without the database the call is refused
         all the same."""
         code = outcome_of(call, error).code
@@ -117,7 +117,9 @@ class _Record:
     async def _unchanged(self, call: Call) -> None:
         """A dry run, or nothing to do: it changed nothing, but may have told something."""
         if not call.unaudited:
-            raise MissingReceipt(self.method.path)
+            bug = MissingReceipt(self.method.path)
+            await self._refused(call, bug)
+            raise bug
         what = self._occurrence(call, Code.OK)
         action, read = f"{self.action}.unchanged", AuditClass.READ
         await self.audit.recorder.record(replace(what, action=action, audit_class=read))
