@@ -30,7 +30,8 @@ def creation(collection: c.Collection, request_id: str, **fields: Any) -> k.Crea
 
 async def events_of(audit_log: Any, collection: c.Collection, action: str) -> list[Any]:
     request = a.ListAuditEventsRequest(
-        filter=f'collection_uid = "{collection.uid}" AND action = "{action}"', page_size=1000
+        filter=f'collection_uid = "{collection.uid}" AND action = "{action}" AND outcome = DONE',
+        page_size=1000,
     )
     return list((await audit_log.ListAuditEvents(request)).events)
 

@@ -5,7 +5,6 @@ the answer leaves.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -80,10 +79,18 @@ class _Record:
         before it leaves; one that sends nothing leaves an event all the same."""
 
         async def handle(call: Call, request: bytes) -> bytes:
+            recorded = self.method.mutates
+
+            async def record_reading() -> None:
+                nonlocal recorded
+                if call.readings:
+                    recorded, call.receipt = True, await self._recorded(call)
+
             assert call.stream is not None  # noqa: S101 - gRPC calls streaming methods so
-            call.stream.before_sending = self._before_sending(call)
+            call.stream.before_sending = record_reading
             answer = await handler(call, request)
-            if call.readings or (not self.method.mutates and call.receipt is None):
+            await record_reading()
+            if not recorded and call.receipt is None:
                 call.receipt = await self._recorded(call)
             return answer
 
@@ -106,13 +113,6 @@ class _Record:
             with suppress(Exception):
                 async with asyncio.timeout(_REFUSAL_WAITS_SECONDS):
                     await self.audit.recorder.record(what)
-
-    def _before_sending(self, call: Call) -> Callable[[], Awaitable[None]]:
-        async def record() -> None:
-            if call.readings:
-                call.receipt = await self._recorded(call)
-
-        return record
 
     async def _unchanged(self, call: Call) -> None:
         """A dry run, or nothing to do: it changed nothing, but may have told something."""

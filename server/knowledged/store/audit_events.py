@@ -1,17 +1,19 @@
 """Writing the events of reads, refusals and failures; those of changes are in their statements."""
 
 from collections.abc import Sequence
-from typing import LiteralString
+from typing import LiteralString, cast
 
-from knowledged.audit_leaf import Event, commit, leaf_hash
+from knowledged.audit_leaf import Event
 from knowledged.call import Receipt
 from knowledged.database import Connection
+from knowledged.store.requests import event_row
 
 # An event that is there already is left alone, with its pending row: a batch whose commit was
 # answered by nobody is written again.
 APPEND: LiteralString = """
     with given as materialized (
-        select * from unnest($1::knowledge.audit_entry[])
+        select (e.record).*, e.returned_uids
+          from unnest($1::knowledge.audit_entry[]) e (record, returned_uids)
     ),
     event as (
         insert into knowledge.audit_event
@@ -46,30 +48,6 @@ async def append(conn: Connection, entries: Sequence[Entry]) -> None:
 
 def entry(event: Event) -> tuple[Entry, Receipt]:
     """The event as a knowledge.audit_entry, and its receipt; its bytes are made here, once."""
-    payload, encoded = event.payload, event.payload.encode()
-    bound = commit(event.salt, encoded)
-    leaf = event.leaf_over(bound)
-    row = (
-        event.event_id,
-        event.audit_class,
-        leaf,
-        event.occurred_at,
-        event.rpc,
-        event.action,
-        event.outcome,
-        event.grpc_code,
-        event.collection_uid,
-        event.result_count,
-        bound,
-        event.salt,
-        encoded,
-        payload.actor,
-        payload.on_behalf_of,
-        payload.purpose,
-        payload.resources,
-        payload.subject_ids,
-        payload.returned_uids,
-        payload.peer,
-        payload.call_id,
-    )
-    return row, Receipt(str(event.event_id), leaf_hash(leaf))
+    record = event_row(event)
+    event_id, _, _, hashed, *_ = record
+    return (record, event.payload.returned_uids), Receipt(str(event_id), cast("bytes", hashed))
