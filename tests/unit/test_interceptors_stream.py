@@ -233,10 +233,10 @@ def counted(metrics: Metrics, name: str) -> float | None:
 
 async def test_a_stream_takes_a_place_until_it_ends() -> None:
     async with served(double, BOTH, most_calls=1) as open_stream:
-        first, second = open_stream(), open_stream()
+        first = open_stream()
         await first.write(1)
         assert await first.read() == 2
-        assert await second.code() is Code.RESOURCE_EXHAUSTED
+        assert await open_stream().code() is Code.RESOURCE_EXHAUSTED
         await first.done_writing()
         assert await first.code() is Code.OK
         assert [number async for number in open_stream(iter([4]))] == [8]
