@@ -43,7 +43,7 @@ def encode_jsonb(value: object) -> bytes:
 
 
 def decode_jsonb(data: bytes) -> Any:
-    return orjson.loads(memoryview(data)[1:])
+    return orjson.loads(data[1:])
 
 
 def encode_vector(value: bytes | NDArray[np.float32]) -> bytes:

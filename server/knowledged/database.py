@@ -1,51 +1,39 @@
-"""The pool of the serving role: connections with our codecs, and a time limit on every wait.
-
-Nothing may set session state on a pooled connection: releasing one sends no reset query, which
-saves a round trip a call. Session settings come by `alter role` in the migrations.
-"""
+"""The pools of the serving role: connections with our codecs, and a time limit on every wait."""
 
 import asyncio
-import sys
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import Any, Protocol, Self, cast
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from typing import Self
 
 import asyncpg
 
-from knowledged.codecs import set_codecs
 from knowledged.connection import Connection, connect
-from knowledged.errors import DeadlineExceeded, Overloaded, Unavailable
+from knowledged.errors import Unavailable
+from knowledged.pool import AWAY, Limits, Pool
 
 __all__ = ["Connection", "Database"]
 
-# Ours are a fixed set; filters and search renderings add to it.
-_CACHED_STATEMENTS = 512
-_LONGEST_CACHED_STATEMENT = 64 * 1024
-_RELEASE_SECONDS = 5.0
-_AWAY = "the database is not reachable"
 _CLIENT_ERRORS = (asyncpg.InterfaceError, asyncpg.InternalClientError)
-
-
-class _Pool(Protocol):
-    """What we use of asyncpg.Pool."""
-
-    async def acquire(self) -> Connection: ...
-    async def release(self, connection: Connection, *, timeout: float | None) -> None: ...
-    async def expire_connections(self) -> None: ...
-    async def close(self) -> None: ...
-    def terminate(self) -> None: ...
-    def get_idle_size(self) -> int: ...
-    def get_size(self) -> int: ...
-    def get_max_size(self) -> int: ...
+# One in so many connections keeps its plans.
+_PLANNED_SHARE = 4
+# A kept plan must fit whatever is bound to it, and the planner guesses it from numbers it does not
+# know: so it may only go by indexes and by nested loops, never read a table whole.
+_KEPT_PLANS = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
 
 
 class Database:
     """Hands out connections. Made by `connect`; `close` it at the end."""
 
-    def __init__(self, pool: _Pool, dsn: str, acquire_timeout_seconds: float) -> None:
+    def __init__(self, pool: Pool, planned: Pool | None, dsn: str) -> None:
         self._pool = pool
+        self._planned = planned or pool
         self.dsn = dsn
-        self._acquire_timeout_seconds = acquire_timeout_seconds
         self._probe: Connection | None = None
         self._probe_in_use = asyncio.Lock()
 
@@ -64,24 +52,18 @@ class Database:
         `dsn` is `postgresql://user:password@host:port/database`; for a Unix socket without a host
         but with its folder as `?host=/folder&port=5432`. No statement runs longer than
         `command_timeout_seconds`, nobody waits for a connection longer than
-        `acquire_timeout_seconds`.
+        `acquire_timeout_seconds`. A quarter of them, if that is one at least, keep their plans.
         """
-        creating = cast(Any, asyncpg.create_pool)
-        pool = await creating(
-            dsn,
-            min_size=min_size,
-            max_size=max_size,
-            max_queries=sys.maxsize,
-            max_inactive_connection_lifetime=0,
-            init=set_codecs,
-            reset=_leave_as_it_is,
-            timeout=acquire_timeout_seconds,
-            command_timeout=command_timeout_seconds,
-            statement_cache_size=_CACHED_STATEMENTS,
-            max_cached_statement_lifetime=0,
-            max_cacheable_statement_size=_LONGEST_CACHED_STATEMENT,
+        kept = max_size // _PLANNED_SHARE
+        limits = Limits(
+            min(min_size, max_size - kept),
+            max_size - kept,
+            command_timeout_seconds,
+            acquire_timeout_seconds,
         )
-        return cls(pool, dsn, acquire_timeout_seconds)
+        pool = await Pool.open(dsn, limits, {})
+        few = replace(limits, min_size=min(1, kept), max_size=kept)
+        return cls(pool, await Pool.open(dsn, few, _KEPT_PLANS) if kept else None, dsn)
 
     def read(self, seconds_left: float | None = None) -> AbstractAsyncContextManager[Connection]:
         """A connection to read with, outside a transaction: each statement is its own.
@@ -90,16 +72,26 @@ class Database:
         Raises Overloaded (POOL_EXHAUSTED) if all are in use, Unavailable if none can be opened,
         DeadlineExceeded if `seconds_left` were too few to tell.
         """
-        return self._borrowed(seconds_left)
+        return self._pool.lend(seconds_left)
 
     def write(self, seconds_left: float | None = None) -> AbstractAsyncContextManager[Connection]:
         """As `read`, for one mutating statement; its audit event is in the same statement."""
-        return self._borrowed(seconds_left)
+        return self._pool.lend(seconds_left)
+
+    def read_planned(
+        self, seconds_left: float | None = None
+    ) -> AbstractAsyncContextManager[Connection]:
+        """As `read`, for statements whose plan is one whatever is bound to them.
+
+        The connection plans each of them once, for unknown values, and only by indexes and nested
+        loops. In a small pool it is any connection, which plans them each time.
+        """
+        return self._planned.lend(seconds_left)
 
     @asynccontextmanager
     async def transaction(self, seconds_left: float | None = None) -> AsyncGenerator[Connection]:
         """As `read`, in one transaction for several statements: what a batch needs."""
-        async with self._borrowed(seconds_left) as conn, conn.transaction():
+        async with self._pool.lend(seconds_left) as conn, conn.transaction():
             yield conn
 
     async def ping(self, timeout_seconds: float = 2.0) -> None:
@@ -111,53 +103,23 @@ class Database:
             async with asyncio.timeout(timeout_seconds), self._probe_in_use:
                 read_only = await self._ask_probe()
         except (OSError, asyncpg.PostgresError, *_CLIENT_ERRORS) as error:
-            raise Unavailable(_AWAY) from error
+            raise Unavailable(AWAY) from error
         if read_only:
-            await self._pool.expire_connections()
+            await self._expire()
             raise Unavailable("the database is read-only", reason="DATABASE_READ_ONLY")
 
     async def close(self, timeout_seconds: float = 5.0) -> None:
         """Waits for the connections in use, then cuts off what is left."""
         self._drop_probe()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_seconds):
-                await self._pool.close()
+        await asyncio.gather(*(pool.close(timeout_seconds) for pool in self._pools))
 
-    @asynccontextmanager
-    async def _borrowed(self, seconds_left: float | None) -> AsyncGenerator[Connection]:
-        conn = await self._acquire(seconds_left)
-        release_seconds = None
-        try:
-            yield conn
-        except BaseException as error:
-            # A cancelled statement may still run, and is cancelled at the server first.
-            release_seconds = _RELEASE_SECONDS
-            if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-                # A failover left us on a replica; new connections find the new primary.
-                await self._pool.expire_connections()
-            raise
-        finally:
-            # Where this fails the connection is closed; the caller's own outcome stands.
-            with suppress(Exception):
-                await self._pool.release(conn, timeout=release_seconds)
+    @property
+    def _pools(self) -> set[Pool]:
+        return {self._pool, self._planned}
 
-    async def _acquire(self, seconds_left: float | None) -> Connection:
-        limit = self._acquire_timeout_seconds
-        try:
-            async with asyncio.timeout(limit if seconds_left is None else min(limit, seconds_left)):
-                return await self._pool.acquire()
-        except TimeoutError as error:
-            if self._all_in_use():
-                raise Overloaded(
-                    "all database connections are in use", reason="POOL_EXHAUSTED"
-                ) from error
-            if seconds_left is not None and seconds_left < limit:
-                raise DeadlineExceeded("the time for the call ran out") from error
-            raise Unavailable(_AWAY) from error
-
-    def _all_in_use(self) -> bool:
-        pool = self._pool
-        return pool.get_size() == pool.get_max_size() and pool.get_idle_size() == 0
+    async def _expire(self) -> None:
+        for pool in self._pools:
+            await pool.expire()
 
     async def _ask_probe(self) -> bool:
         """Whether the node is a replica; one that is, or does not answer, is not asked again."""
@@ -176,7 +138,3 @@ class Database:
         if self._probe is not None:
             self._probe.terminate()
             self._probe = None
-
-
-async def _leave_as_it_is(conn: Connection) -> None:
-    """In place of asyncpg's reset query."""

@@ -23,6 +23,7 @@ from uuid_utils.compat import uuid7
 from cluster import Cluster, open_database
 from knowledged.codecs import set_codecs
 from knowledged.connection import Connection, connect
+from knowledged.database import Database
 from knowledged.declared_fields import KINDS, declared, only_declared
 from knowledged.filters.language import parse
 from knowledged.store import (
@@ -149,7 +150,10 @@ async def explained(conn: Connection, work: Callable[[Any], Awaitable[object]]) 
     watched = Watched(conn)
     await work(watched)
     query, arguments = watched.asked
-    text = await conn.fetchval("explain (format json) " + query, *arguments)
+    return summary(await conn.fetchval("explain (format json) " + query, *arguments))
+
+
+def summary(text: str) -> Plan:
     nodes = list(_nodes(json.loads(text)[0]["Plan"]))
     return Plan(
         {node["Index Name"] for node in nodes if "Index Name" in node},
@@ -206,6 +210,33 @@ async def test_a_search_goes_by_the_hnsw_index_of_its_own_partition(
     }
     assert plan.scanned_whole <= {"collection"}
     assert await touched_partitions(conn) == {partition(space_uid)}
+
+
+@pytest.mark.parametrize("limit", [1, 100])
+async def test_searches_together_keep_a_plan_by_indexes_of_their_own_partition(
+    limit: int, world: World
+) -> None:
+    c = world.collection
+    statement = search.render_many(DIMENSION, c.distance, c.active_space_uid)
+    database = await Database.connect(
+        world.dsn, min_size=1, max_size=4, command_timeout_seconds=10, acquire_timeout_seconds=5
+    )
+    async with database.read_planned() as conn:
+        await conn.execute("prepare together as " + statement)
+        bound = f"null, null, {limit}, false, 40, null"
+        text = await conn.fetchval(f"explain (format json, verbose) execute together ({bound})")
+        plan = summary(text)
+        assert "CASE WHEN $4" in text, "the plan is one for any parameters"
+        assert plan.indexes >= {
+            partition(c.active_space_uid, "_hnsw"),
+            "chunk_pk",
+            "document_pk",
+            "chunk_span_of_chunk",
+        }
+        assert not plan.scanned_whole
+        assert not plan.nodes & {"Hash Join", "Merge Join", "Append"}
+        assert await touched_partitions(conn) <= {partition(c.active_space_uid)}
+    await database.close()
 
 
 async def test_an_exact_search_does_not_use_the_hnsw_index(world: World, conn: Connection) -> None:

@@ -1,14 +1,16 @@
 """Searches that come together find what each would find alone."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
 from stored import add_chunks, clustered, make_collection, make_document
 
+from cluster import DatabaseUrls
 from knowledged.call import AuditClass, Call, Method
 from knowledged.database import Database
 from knowledged.services.search_batches import SearchBatches
@@ -33,7 +35,10 @@ class Stage:
         return Query(q.collection_uid, q.space_uid, vector, q.limit, False, q.condition)
 
     def search(self, vector: bytes) -> "asyncio.Task[list[Any]]":
-        return asyncio.ensure_future(self.batches.search(CALL, PLAN, self.asked(vector)))
+        return self.carry_out(self.asked(vector))
+
+    def carry_out(self, query: Query) -> "asyncio.Task[list[Any]]":
+        return asyncio.ensure_future(self.batches.search(CALL, PLAN, query))
 
     async def alone(self, vector: bytes) -> list[tuple[object, ...]]:
         async with self.database.read() as conn:
@@ -51,6 +56,20 @@ async def stage(database: Database) -> Stage:
     query = Query(c.collection_uid, c.active_space_uid, b"", 5, False, Condition("true", []))
     vectors = [row.tobytes() for row in np.asarray(rows[:60], "<f4")]
     return Stage(database, SearchBatches(database), vectors, query)
+
+
+@pytest.fixture
+async def database(database_urls: DatabaseUrls) -> AsyncIterator[Database]:
+    """Large enough that some of its connections keep their plans."""
+    database = await Database.connect(
+        database_urls.server_dsn,
+        min_size=1,
+        max_size=8,
+        command_timeout_seconds=10,
+        acquire_timeout_seconds=5,
+    )
+    yield database
+    await database.close()
 
 
 def told(rows: list[Any]) -> list[tuple[object, ...]]:
@@ -82,3 +101,10 @@ async def test_a_search_that_fails_fails_alone(stage: Stage) -> None:
     assert failed == [20]
     good = [rows for rows in found if isinstance(rows, list)]
     assert [told(rows) for rows in good] == [await stage.alone(v) for v in stage.vectors[:40]]
+
+
+async def test_a_space_that_was_dropped_holds_nothing(stage: Stage) -> None:
+    gone = uuid4()
+    queries = [replace(stage.asked(vector), space_uid=gone) for vector in stage.vectors[:20]]
+    assert await stage.carry_out(queries[0]) == []
+    assert await asyncio.gather(*map(stage.carry_out, queries)) == [[]] * len(queries)

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -200,6 +201,12 @@ async def test_every_page_of_a_list_prepares(
                 await server.execute("explain (generic_plan) " + sql)
 
 
+async def new_space(server: Any, dimension: int) -> UUID:
+    space_uid = uuid4()
+    await server.execute("select knowledge.create_space_partition($1, $2)", space_uid, dimension)
+    return space_uid
+
+
 @pytest.mark.parametrize("dimension", [1, 384, 768, 1024, 1536, 1900])
 @pytest.mark.parametrize("distance", [1, 2, 3])
 async def test_every_rendering_of_a_search_prepares(
@@ -207,7 +214,7 @@ async def test_every_rendering_of_a_search_prepares(
 ) -> None:
     fields = Fields(SEARCH_COLUMNS)
     every = compile_filter(parse(everything(fields), {}), fields, FIRST_FILTER_PARAMETER)
-    await check(server, search.render_many(dimension, distance))
+    await check(server, search.render_many(dimension, distance, await new_space(server, dimension)))
     for exact in (False, True):
         for joined in (False, True):
             head, tail = search.render(dimension, distance, exact, joined)

@@ -83,6 +83,41 @@ async def test_an_exhausted_pool_says_so_in_time(bare_database: Database) -> Non
     assert await backend(bare_database) > 0
 
 
+async def test_who_waits_gets_the_next_connection_that_comes_back(bare_database: Database) -> None:
+    async with bare_database.read(), bare_database.read():
+        async with bare_database.read() as conn:
+            pid = await conn.fetchval("select pg_backend_pid()")
+            waiting = asyncio.create_task(backend(bare_database))
+            await asyncio.sleep(0.05)
+            assert not waiting.done()
+        assert await asyncio.wait_for(waiting, 2) == pid
+    assert await backend(bare_database) > 0
+
+
+async def test_a_quarter_of_the_connections_keeps_its_plans(bare_urls: DatabaseUrls) -> None:
+    database = await Database.connect(
+        bare_urls.server_dsn,
+        min_size=1,
+        max_size=5,
+        command_timeout_seconds=10,
+        acquire_timeout_seconds=0.1,
+    )
+    async with database.read_planned() as conn:
+        assert await conn.fetchval("show plan_cache_mode") == "force_generic_plan"
+        with pytest.raises(Overloaded):
+            async with database.read_planned():
+                pass
+        async with database.read() as other:
+            assert await other.fetchval("show plan_cache_mode") != "force_generic_plan"
+    await database.close()
+
+
+async def test_a_small_pool_lends_any_connection_to_keep_a_plan(bare_database: Database) -> None:
+    async with bare_database.read_planned() as conn:
+        planned = await conn.fetchval("select pg_backend_pid()")
+    assert await backend(bare_database) == planned
+
+
 async def test_killed_connections_are_replaced(
     bare_database: Database, bare_urls: DatabaseUrls
 ) -> None:

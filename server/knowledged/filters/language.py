@@ -92,6 +92,8 @@ def parse(
     1,000 of the first three. Raises Invalid with the position of the first fault.
     """
     bound = values or {}
+    if not text and not bound:
+        return None
     try:
         parser = _Parser(_scanned(text), bound)
         expression = parser.filter()

@@ -1,5 +1,6 @@
 """Where gRPC meets the hall: its context becomes a `Call`, an answer or a refusal goes back."""
 
+import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -31,6 +32,9 @@ def behaviour(method: Method, handler: Handler) -> Behaviour:
             answer = await handler(call, request)
         except Refusal as refusal:
             await context.abort(*abort_arguments(refusal.status, call.call_id))
+        # Answers that are ready in the same turn of the event loop go out right after one another:
+        # gRPC here and the caller there then wake once for all of them.
+        await asyncio.sleep(0)
         context.set_trailing_metadata(trailing_metadata(call))
         return answer
 

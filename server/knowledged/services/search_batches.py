@@ -1,7 +1,7 @@
 """Searches of one space that come at the same time go to the database together.
 
-Whoever finds a lane free leads: it takes along those who wait by then, and hands the lane on when
-it is done. Nobody waits for company: alone, a search goes at once.
+Whoever finds a lane free leads: it takes along those who wait by then, and hands the lane on as
+soon as the database has answered. Nobody waits for company: alone, a search goes at once.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from asyncpg import Record
+from asyncpg import Record, UndefinedTableError
 
 from knowledged.call import Call
 from knowledged.database import Database
@@ -60,16 +60,16 @@ class SearchBatches:
             return await self._alone(call, plan, query)
         kind = plan, query.space_uid, query.limit, query.include_embedding
         queue = self._queues.setdefault(kind, _Queue())
+        if queue.leaders < LANES:
+            queue.leaders += 1
+            return await self._lead(call, plan, query, kind, queue, at_once=False)
         told = await self._wait(kind, queue, query.vector)
         if told == _LEAD:
             return await self._lead(call, plan, query, kind, queue)
         return await self._alone(call, plan, query) if isinstance(told, str) else told
 
     async def _wait(self, kind: _Kind, queue: _Queue, vector: bytes) -> Hits | str:
-        """What to do: with a lane free at once, else when a leader tells."""
-        if queue.leaders < LANES:
-            queue.leaders += 1
-            return _LEAD
+        """What a leader tells."""
         waiter = _Waiter(vector, asyncio.get_running_loop().create_future())
         queue.waiting.append(waiter)
         try:
@@ -79,31 +79,30 @@ class SearchBatches:
                 self._hand_on(kind, queue)
             raise
 
-    async def _lead(self, call: Call, plan: Plan, query: Query, kind: _Kind, queue: _Queue) -> Hits:
-        others: list[_Waiter] = []
+    async def _lead(
+        self, call: Call, plan: Plan, query: Query, kind: _Kind, queue: _Queue, at_once: bool = True
+    ) -> Hits:
+        others, hits = list[_Waiter](), list[Hits]()
         try:
-            # Calls that came in the same turn of the event loop get to their place in the queue.
-            await asyncio.sleep(0)
+            if not at_once:
+                # Calls that came in the same turn of the event loop get to the queue first.
+                await asyncio.sleep(0)
             others = _taken(queue)
             hits = await self._together(call, plan, query, others)
-            _tell(others, hits[1:])
-            return hits[0]
-        except Exception:
+        except Exception as error:
             # One bad vector must not fail the others, nor theirs this one.
-            if not others:
+            if not others and not isinstance(error, UndefinedTableError):
                 raise
-            return await self._alone(call, plan, query)
         finally:
-            _tell(others, [_ALONE] * len(others))
             self._hand_on(kind, queue)
+            await _tell(others, hits[1:])
+        return hits[0] if hits else await self._alone(call, plan, query)
 
     async def _together(
         self, call: Call, plan: Plan, query: Query, others: Sequence[_Waiter]
     ) -> list[Hits]:
-        if not others:
-            return [await self._alone(call, plan, query)]
         vectors = [query.vector, *(waiter.vector for waiter in others)]
-        async with self._database.read(call.left) as conn:
+        async with self._database.read_planned(call.left) as conn:
             return await search.search_many(conn, plan, query, vectors)
 
     async def _alone(self, call: Call, plan: Plan, query: Query) -> Hits:
@@ -132,7 +131,12 @@ def _taken(queue: _Queue) -> list[_Waiter]:
     return taken
 
 
-def _tell(waiters: Sequence[_Waiter], words: Sequence[Hits | str]) -> None:
-    for waiter, word in zip(waiters, words, strict=True):
-        if not waiter.told.done():
-            waiter.told.set_result(word)
+async def _tell(waiters: Sequence[_Waiter], found: Sequence[Hits]) -> None:
+    """Tells each what was found for it, or to go alone."""
+    try:
+        # The next leader's statement goes out before answers are written, which takes a while.
+        await asyncio.sleep(0)
+    finally:
+        for place, waiter in enumerate(waiters):
+            if not waiter.told.done():
+                waiter.told.set_result(found[place] if found else _ALONE)

@@ -7,7 +7,7 @@ product.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import LiteralString
 from uuid import UUID
 
@@ -79,6 +79,9 @@ _FROM_JOINED: LiteralString = """knowledge.chunk_vector v
 # $6 collection; the filter's begin at $7.
 FIRST_FILTER_PARAMETER = 7
 
+# Renderings are small, but spaces come and go.
+_SPACES_KEPT = 256
+
 
 _SETTING: LiteralString = """
     -- Settings for this statement alone, in the same round trip; no row if the collection is gone.
@@ -144,12 +147,13 @@ def render(dimension: int, distance: int, exact: bool, joined: bool) -> tuple[st
     return head, tail
 
 
-@cache
-def render_many(dimension: int, distance: int) -> str:
-    """The SQL of several searches by one index at once: planned once, joined together.
+@lru_cache(_SPACES_KEPT)
+def render_many(dimension: int, distance: int, space_uid: UUID) -> str:
+    """The SQL of several searches of one space by its index at once, joined together.
 
-    Parameters as those of one search, but $1 is an array of vectors; `place` tells from 1 on which
-    of them a row answers.
+    It names the space's own partition, so that its plan may be kept: one for any space would hold
+    every partition. Parameters as those of one search, but $1 is an array of vectors; `place` tells
+    from 1 on which of them a row answers.
     """
     metric = METRICS[distance]
     half = f"(v.embedding::halfvec({dimension})) {metric.operator} q.half"
@@ -166,14 +170,14 @@ def render_many(dimension: int, distance: int) -> str:
                select v.chunk_uid, v.document_uid,
                       case when $4::bool then v.embedding end as embedding,
                       v.embedding {metric.operator} q.vector as distance
-                 from {_FROM_VECTORS}
+                 from knowledge.chunk_vector_{space_uid.hex} v
                 where v.space_uid = $2::uuid
                 order by {half}
                 limit $3::int) found
     )
     select hit.place, ({metric.score})::float4 as score, {_PARTS}
      order by hit.place, hit.distance, hit.chunk_uid
-"""  # noqa: S608 - parts are constants, the dimension is an int
+"""  # noqa: S608 - parts are constants, the dimension is an int, the uid hex digits
 
 
 async def search(conn: Connection, plan: Plan, query: Query) -> list[Record]:
@@ -195,9 +199,10 @@ async def search_many(
 ) -> list[list[Record]]:
     """Several searches that differ from `query` in their vectors only, by the index, unfiltered.
 
-    For each vector what `search` would give, in one round trip.
+    For each vector what `search` would give, in one round trip. Raises UndefinedTableError when the
+    space has been dropped. For a connection that keeps its plans.
     """
-    statement = render_many(plan.dimension, plan.distance)
+    statement = render_many(plan.dimension, plan.distance, query.space_uid)
     found: list[list[Record]] = [[] for _ in vectors]
     for row in await conn.fetch(statement, vectors, *_parameters(plan, query)):
         place: int = row["place"]
