@@ -17,8 +17,8 @@ from server_process import superuser
 
 CALLS = 200
 POOL_SIZE = 4
-# Besides the pool: health's own connection, and the one that watches over vector spaces.
-OTHERS = 2
+# Besides the pools: those of health, of the audit of reads, and of the keeper of vector spaces.
+OTHERS = 3
 
 BUSY = """
     select count(*)
