@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Self
 
 import asyncpg
+import structlog
 
 from knowledged.connection import Connection, connect
 from knowledged.errors import Unavailable
@@ -61,9 +62,9 @@ class Database:
             command_timeout_seconds,
             acquire_timeout_seconds,
         )
-        pool = await Pool.open(dsn, limits, {})
         few = replace(limits, min_size=min(1, kept), max_size=kept)
-        return cls(pool, await Pool.open(dsn, few, _KEPT_PLANS) if kept else None, dsn)
+        pool = await Pool.open(dsn, limits, {})
+        return cls(pool, await _planned(dsn, few) if kept else None, dsn)
 
     def read(self, seconds_left: float | None = None) -> AbstractAsyncContextManager[Connection]:
         """A connection to read with, outside a transaction: each statement is its own.
@@ -138,3 +139,15 @@ class Database:
         if self._probe is not None:
             self._probe.terminate()
             self._probe = None
+
+
+async def _planned(dsn: str, limits: Limits) -> Pool:
+    """Connections that keep their plans; behind a pooler that lets nobody ask for it, plain ones.
+
+    Asked for later, by `set`, it would stay on a session that the pooler lends to others, too.
+    """
+    try:
+        return await Pool.open(dsn, limits, _KEPT_PLANS)
+    except asyncpg.ProtocolViolationError:
+        structlog.get_logger().warning("plans_not_kept", problem="a pooler refuses settings")
+        return await Pool.open(dsn, limits, {})
