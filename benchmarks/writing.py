@@ -26,7 +26,7 @@ from knowledged.audit_leaf import Event, Payload, new_salt
 from knowledged.connection import Connection
 from knowledged.store import collections, document_changes
 from knowledged.store.collections import Space
-from knowledged.store.document_changes import Written
+from knowledged.store.document_steps import Written
 from knowledged.store.documents import Document
 from knowledged.store.pieces import NewPieces
 from knowledged.store.requests import RECORD, Mutation, RequestKey

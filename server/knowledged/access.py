@@ -31,8 +31,9 @@ _READER = frozenset(
 _WRITER = _READER | {"documents.write", "chunks.write"}
 _OPERATOR = frozenset({"server.info", "server.read", "collections.read", "collections.write"})
 _AUDITOR = frozenset({"server.info", "server.read", "collections.read", "audit.read"})
+_ADMIN_ALONE = frozenset({"documents.purge"})
 
-PERMISSIONS = _WRITER | _OPERATOR | _AUDITOR
+PERMISSIONS = _WRITER | _OPERATOR | _AUDITOR | _ADMIN_ALONE
 """Every permission there is; a method that needs another one cannot start the server."""
 
 ROLES: dict[Role, frozenset[str]] = {

@@ -55,12 +55,15 @@ from knowledged.services.documents import Documents
 from knowledged.services.drafts import Drafts
 from knowledged.services.health import Health
 from knowledged.services.listing import Lists, PageSizes
+from knowledged.services.purging import Purges
+from knowledged.services.revisions import Revisions
 from knowledged.services.search import Search
 from knowledged.services.supplies import Limits, Supplies
 from knowledged.settings import Settings, SettingsError
 from knowledged.text import TextPipeline
 from knowledged.workers import readiness
 from knowledged.workers.housekeeping import Housekeeping
+from knowledged.workers.purger import Purger
 from knowledged.workers.space_keeper import SpaceKeeper
 from knowledged.workers.text_worker import TextWorkers
 
@@ -110,7 +113,12 @@ def hall(parts: Parts, audit: Auditing) -> list[Interceptor]:
 def services(supplies: Supplies) -> dict[str, tuple[object, ...]]:
     """Our services by their full names, each as the objects that have its RPCs as methods."""
     return {
-        "knowledge.v1.KnowledgeService": (Collections(supplies), Documents(supplies)),
+        "knowledge.v1.KnowledgeService": (
+            Collections(supplies),
+            Documents(supplies),
+            Revisions(supplies),
+            Purges(supplies),
+        ),
         "knowledge.v1.VectorService": (Chunks(supplies), Search(supplies)),
         "knowledge.v1.AuditService": (Audit(supplies),),
         "knowledge.v1.ConfigService": (Config(supplies),),
@@ -234,6 +242,7 @@ def _beside(parts: Parts, supplies: Supplies, workers: TextWorkers, health: Heal
     running = [
         readiness.watch(parts.database, migrate.latest_version(), health.set_ready),
         Housekeeping(parts.database).run(),
+        Purger(parts.database).run(),
         keeper.run(),
         *(workers.run() for _ in range(parts.settings.text_workers)),
     ]

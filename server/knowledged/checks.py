@@ -5,10 +5,12 @@ A fault names the field, the rule and the value's size; never the value.
 
 import math
 from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
 from typing import TypeVar
 from uuid import UUID
 
 import orjson
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from knowledged.errors import Invalid, Violation
 from knowledged.names import id_fault
@@ -74,6 +76,17 @@ class Checks:
         except ValueError:
             self.fault("request_id", f"must be a UUID; has {len(value)} characters")
             return None
+
+    def past(self, field: str, value: Timestamp) -> datetime | None:
+        """An instant that is over; None, and a fault, for another."""
+        try:
+            instant = value.ToDatetime(UTC)
+        except ValueError:
+            self.fault(field, "is no timestamp")
+            return None
+        if instant > datetime.now(UTC):
+            self.fault(field, "is in the future")
+        return instant
 
     def labels(self, field: str, labels: Mapping[str, str]) -> None:
         self.count(field, len(labels), 64)

@@ -1,6 +1,7 @@
 """A document's text on its way to being searchable: cut into pieces, and these embedded."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -59,14 +60,21 @@ class TextPipeline:
         policy = ChunkingPolicy(collection.chunk_max_tokens, collection.chunk_overlap_tokens)
         return await self.chunker.split_async(content, policy, mime_type)
 
-    async def pieces(self, collection: Collection, text: Text, vectors: Vectors) -> NewPieces:
-        """What to write of a text: new chunks, all spans, and vectors unless there are too many."""
+    async def pieces(
+        self, collection: Collection, texts: Sequence[Text], vectors: Vectors
+    ) -> list[NewPieces]:
+        """What to write of each text: new chunks, all spans, and vectors unless there are more
+        pieces to embed, of all texts together, than may be done at once."""
+        if not texts:
+            return []
         self.check_model(collection)
-        cut = await self.cut(collection, text.content, text.mime_type)
-        new = _missing(cut, text.known)
-        if len(new) <= self.inline_chunks:
-            await self._embed(new, vectors)
-        return _assembled(cut, new, text, vectors.by_chunk_id)
+        cut = [await self.cut(collection, text.content, text.mime_type) for text in texts]
+        new = [_missing(each, text.known) for each, text in zip(cut, texts, strict=True)]
+        every = {chunk_id: piece for each in new for chunk_id, piece in each.items()}
+        if len(every) <= self.inline_chunks:
+            await self._embed(every, vectors)
+        done = zip(cut, new, texts, strict=True)
+        return [_assembled(*each, vectors.by_chunk_id) for each in done]
 
     async def _embed(self, new: dict[str, Piece], vectors: Vectors) -> None:
         ids = [chunk_id for chunk_id in new if chunk_id not in vectors.by_chunk_id]

@@ -65,6 +65,10 @@ def requests(name: str, event_id: str) -> dict[str, Message]:
             document=d.Document(name=document, title="changed"), allow_missing=True
         ),
         f"{KNOWLEDGE}DeleteDocument": k.DeleteDocumentRequest(name=document, allow_missing=True),
+        f"{KNOWLEDGE}UndeleteDocument": k.UndeleteDocumentRequest(name=document),
+        f"{KNOWLEDGE}PurgeDocuments": k.PurgeDocumentsRequest(parent=name, filter="revision > 9"),
+        f"{KNOWLEDGE}ListDocumentRevisions": k.ListDocumentRevisionsRequest(parent=document),
+        f"{KNOWLEDGE}RollbackDocument": k.RollbackDocumentRequest(name=document, revision=1),
         f"{VECTOR}UpsertChunks": v.UpsertChunksRequest(
             parent=document, chunks=[ch.Chunk(chunk_id="x", content="a text")]
         ),
@@ -95,6 +99,10 @@ ALLOWED = {
     f"{KNOWLEDGE}ListDocuments": {"reader", "writer", "admin"},
     f"{KNOWLEDGE}UpdateDocument": {"writer", "admin"},
     f"{KNOWLEDGE}DeleteDocument": {"writer", "admin"},
+    f"{KNOWLEDGE}UndeleteDocument": {"writer", "admin"},
+    f"{KNOWLEDGE}PurgeDocuments": {"admin"},
+    f"{KNOWLEDGE}ListDocumentRevisions": {"reader", "writer", "admin"},
+    f"{KNOWLEDGE}RollbackDocument": {"writer", "admin"},
     f"{VECTOR}UpsertChunks": {"writer", "admin"},
     f"{VECTOR}GetChunk": {"reader", "writer", "admin"},
     f"{VECTOR}ListChunks": {"reader", "writer", "admin"},

@@ -15,7 +15,7 @@ from knowledged.declared_fields import CHUNK, DOCUMENT, stored_fields
 from knowledged.store import chunk_changes, collection_changes, document_changes, documents
 from knowledged.store.chunk_changes import GivenChunk
 from knowledged.store.collections import Collection, FilterField
-from knowledged.store.document_changes import Written
+from knowledged.store.document_steps import Written
 from knowledged.store.documents import Document
 from knowledged.store.pieces import NewPieces
 from knowledged.store.requests import Mutation, RequestKey

@@ -32,7 +32,7 @@ from knowledged.store.paging import Page
 
 TENANTS = re.compile(
     r"(?:from|join|into|update|using)\s+knowledge\."
-    r"(?:collection|document|document_revision|chunk|chunk_span|chunk_vector|chunk_vector_parked"
+    r"(?:collection|document|document_revision|document_history|chunk|chunk_span|chunk_vector|chunk_vector_parked"
     r"|vector_space|audit_event|audit_payload)\b"
 )
 GRANTS = re.compile(r"\$\d+::text\[\] is null\s+or \S*collection_(?:id|uid)\s+(?:= any|in)")
@@ -42,7 +42,11 @@ OTHERWISE = {
     "store.collections.SPACE": "Directory asks it, and checks the grant before it answers",
     "store.chunks.MANY": "UpsertChunks asks it for what it wrote itself",
     "store.collection_changes.CREATE": "makes the collection; the service checks the grant",
+<<<<<<< HEAD
     "store.audit_events.APPEND": "writes what happened, also what was refused",
+=======
+    "store.purges.DUE": "the server's own purger; nobody reads the answer",
+>>>>>>> 665a87d (Read, list and roll back revisions; undelete and purge documents)
     "store.text_queue.LEASE": "the server's own workers; nobody reads the answer",
     "store.text_queue.DELIVER": "the server's own workers; nobody reads the answer",
 }

@@ -31,13 +31,16 @@ from knowledged.store import (
     chunks,
     collections,
     document_changes,
+    document_removals,
     documents,
+    purges,
     requests,
     search,
     spaces,
     text_queue,
 )
 from knowledged.store.collections import Collection, FilterField
+from knowledged.store.document_steps import Written
 from knowledged.store.documents import Document
 from knowledged.store.filter_sql import Condition, Fields
 from knowledged.store.filter_sql import compile as compile_filter
@@ -46,6 +49,7 @@ from knowledged.store.pieces import NewPieces
 from knowledged.store.search import FIRST_FILTER_PARAMETER, SEARCH_COLUMNS
 
 DIMENSION = 16
+DONE = Written.DONE
 ROWS = 3_200
 DOCUMENTS = 200
 OTHERS = 20
@@ -327,14 +331,29 @@ async def test_a_collection_is_resolved_without_reading_the_documents(conn: Conn
 async def change(conn: Connection, world: World) -> None:
     after = replace(world.document, title="other", update_time=datetime.now(UTC))
     made = mutation(world.collection.collection_uid)
-    done = await document_changes.update(conn, made, world.collection, after, NewPieces(cut=False))
-    assert done is document_changes.Written.DONE
+    cut = NewPieces(cut=False)
+    assert await document_changes.update(conn, made, world.collection, after, cut, None) is DONE
 
 
 async def remove(conn: Connection, world: World) -> None:
-    made, now = mutation(world.collection.collection_uid), datetime.now(UTC)
-    done = await document_changes.delete(conn, made, world.collection, world.document, now)
-    assert done is document_changes.Written.DONE
+    made = mutation(world.collection.collection_uid)
+    row = replace(world.document, delete_time=datetime.now(UTC))
+    assert await document_removals.delete(conn, made, world.collection, row) is DONE
+
+
+async def remove_and_bring_back(conn: Connection, world: World) -> None:
+    await remove(conn, world)
+    row = await documents.get(conn, world.collection.collection_id, "d7", None)
+    made = mutation(world.collection.collection_uid)
+    assert await document_removals.undelete(conn, made, world.collection, row, {}) is DONE
+
+
+async def purge(conn: Connection, world: World) -> None:
+    always = Condition("d.document_id = $2::text", ["d7"])
+    doomed = await purges.lock(
+        conn, await purges.find(conn, world.collection.collection_uid, always, 10)
+    )
+    await purges.purge(conn, doomed, [mutation(world.collection.collection_uid)], more=False)
 
 
 async def upsert(conn: Connection, world: World) -> None:
@@ -369,7 +388,19 @@ async def deliver(conn: Connection, world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "work", [create, change, remove, upsert, remove_chunk, read_chunk, list_chunks, deliver]
+    "work",
+    [
+        create,
+        change,
+        remove,
+        remove_and_bring_back,
+        purge,
+        upsert,
+        remove_chunk,
+        read_chunk,
+        list_chunks,
+        deliver,
+    ],
 )
 async def test_a_statement_plans_for_one_space_however_many_there_are(
     work: Any, world: World, conn: Connection

@@ -20,7 +20,7 @@ import knowledged
 from cluster import Cluster
 from knowledged.codecs import set_codecs
 from knowledged.filters.language import parse
-from knowledged.store import audit, chunks, collections, documents, search, spaces
+from knowledged.store import audit, chunks, collections, documents, revisions, search, spaces
 from knowledged.store.filter_sql import Fields, Kind
 from knowledged.store.filter_sql import compile as compile_filter
 from knowledged.store.paging import Order, Page
@@ -143,6 +143,7 @@ LISTS: list[tuple[ModuleType, Fields]] = [
     (chunks, chunks.FIELDS),
     (collections, collections.FIELDS),
     (documents, Fields(documents.DOCUMENT_FIELDS)),
+    (revisions, Fields(documents.DOCUMENT_FIELDS)),
 ]
 VALUES = {
     Kind.STRING: "'x'",

@@ -23,9 +23,15 @@ from cluster import DatabaseUrls
 from knowledged.codecs import set_codecs
 from knowledged.connection import connect
 from knowledged.database import Database
-from knowledged.store import collection_changes, document_changes, spaces, text_queue
+from knowledged.store import (
+    collection_changes,
+    document_changes,
+    document_removals,
+    spaces,
+    text_queue,
+)
 from knowledged.store.collections import Collection, FilterField
-from knowledged.store.document_changes import Written
+from knowledged.store.document_steps import Written
 from knowledged.store.documents import Document
 from knowledged.store.pieces import NewPieces
 from knowledged.workers.text_worker import TextWorkers
@@ -148,7 +154,9 @@ async def test_metadata_changed_meanwhile_is_what_searches_filter_on(waiting: Wa
         pieces = NewPieces(fields={YEAR.key: 2026}, cut=False, own_keys=(YEAR.key,))
         async with waiting.database.write() as conn:
             event = mutation(waiting.collection.collection_uid)
-            done = await document_changes.update(conn, event, waiting.collection, after, pieces)
+            done = await document_changes.update(
+                conn, event, waiting.collection, after, pieces, None
+            )
             assert done is Written.DONE
 
     await waiting.settled(change)
@@ -203,10 +211,9 @@ async def test_a_text_changed_meanwhile_is_embedded_again(waiting: Waiting) -> N
 async def test_the_vectors_of_a_document_deleted_meanwhile_are_parked(waiting: Waiting) -> None:
     async def delete() -> None:
         async with waiting.database.write() as conn:
-            event, now = mutation(waiting.collection.collection_uid), datetime.now(UTC)
-            done = await document_changes.delete(
-                conn, event, waiting.collection, waiting.document, now
-            )
+            event = mutation(waiting.collection.collection_uid)
+            gone = replace(waiting.document, delete_time=datetime.now(UTC))
+            done = await document_removals.delete(conn, event, waiting.collection, gone)
             assert done is Written.DONE
 
     await waiting.settled(delete)

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -129,6 +130,7 @@ class Collection(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     DOCUMENT_COUNT_FIELD_NUMBER: _builtins.int
+    RETENTION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. "collections/{collection}"."""
     uid: _builtins.str
@@ -171,6 +173,12 @@ class Collection(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it was last updated."""
 
+    @_builtins.property
+    def retention(self) -> _duration_pb2.Duration:
+        """How long a deleted document is kept until it is purged; 0 s to 36525 days, in whole seconds.
+        A change applies to what is deleted after it. Default: 30 days.
+        """
+
     def __init__(
         self,
         *,
@@ -189,10 +197,11 @@ class Collection(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         document_count: _builtins.int = ...,
+        retention: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "create_time", b"create_time", "retention", b"retention", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "create_time", b"create_time", "description", b"description", "dimension", b"dimension", "distance", b"distance", "document_count", b"document_count", "egress", b"egress", "embedding_model", b"embedding_model", "etag", b"etag", "filter_fields", b"filter_fields", "language", b"language", "name", b"name", "title", b"title", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "create_time", b"create_time", "description", b"description", "dimension", b"dimension", "distance", b"distance", "document_count", b"document_count", "egress", b"egress", "embedding_model", b"embedding_model", "etag", b"etag", "filter_fields", b"filter_fields", "language", b"language", "name", b"name", "retention", b"retention", "title", b"title", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

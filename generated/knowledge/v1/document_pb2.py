@@ -26,7 +26,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bknowledge/v1/document.proto\x12\x0cknowledge.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd5\x04\n\x08\x44ocument\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x04 \x01(\t\x12\x11\n\tmime_type\x18\x05 \x01(\t\x12\x12\n\nsource_uri\x18\x06 \x01(\t\x12)\n\x08metadata\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x32\n\x06labels\x18\x08 \x03(\x0b\x32\".knowledge.v1.Document.LabelsEntry\x12\x13\n\x0bsubject_ids\x18\t \x03(\t\x12$\n\x06origin\x18\n \x01(\x0e\x32\x14.knowledge.v1.Origin\x12*\n\x05state\x18\x0b \x01(\x0e\x32\x1b.knowledge.v1.DocumentState\x12\x12\n\nlast_error\x18\x0c \x01(\t\x12\x16\n\x0e\x63ontent_sha256\x18\r \x01(\x0c\x12\x10\n\x08revision\x18\x0e \x01(\x03\x12\x0c\n\x04\x65tag\x18\x0f \x01(\t\x12/\n\x0b\x63reate_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x64\x65lete_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x63hunk_count\x18\x13 \x01(\x05\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*F\n\x06Origin\x12\x16\n\x12ORIGIN_UNSPECIFIED\x10\x00\x12\x11\n\rORIGIN_SERVER\x10\x01\x12\x11\n\rORIGIN_CALLER\x10\x02*\x81\x01\n\rDocumentState\x12\x1e\n\x1a\x44OCUMENT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44OCUMENT_STATE_PENDING\x10\x01\x12\x19\n\x15\x44OCUMENT_STATE_ACTIVE\x10\x02\x12\x19\n\x15\x44OCUMENT_STATE_FAILED\x10\x03*;\n\x04View\x12\x14\n\x10VIEW_UNSPECIFIED\x10\x00\x12\x0e\n\nVIEW_BASIC\x10\x01\x12\r\n\tVIEW_FULL\x10\x02\x42\x61\n\x1b\x64\x65v.knowledged.knowledge.v1P\x01Z@github.com/knowledged/knowledged/gen/go/knowledge/v1;knowledgev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bknowledge/v1/document.proto\x12\x0cknowledge.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x85\x05\n\x08\x44ocument\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x04 \x01(\t\x12\x11\n\tmime_type\x18\x05 \x01(\t\x12\x12\n\nsource_uri\x18\x06 \x01(\t\x12)\n\x08metadata\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x32\n\x06labels\x18\x08 \x03(\x0b\x32\".knowledge.v1.Document.LabelsEntry\x12\x13\n\x0bsubject_ids\x18\t \x03(\t\x12$\n\x06origin\x18\n \x01(\x0e\x32\x14.knowledge.v1.Origin\x12*\n\x05state\x18\x0b \x01(\x0e\x32\x1b.knowledge.v1.DocumentState\x12\x12\n\nlast_error\x18\x0c \x01(\t\x12\x16\n\x0e\x63ontent_sha256\x18\r \x01(\x0c\x12\x10\n\x08revision\x18\x0e \x01(\x03\x12\x0c\n\x04\x65tag\x18\x0f \x01(\t\x12/\n\x0b\x63reate_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x64\x65lete_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x63hunk_count\x18\x13 \x01(\x05\x12.\n\npurge_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"~\n\x10\x44ocumentRevision\x12(\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x16.knowledge.v1.Document\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12.\n\nuntil_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*F\n\x06Origin\x12\x16\n\x12ORIGIN_UNSPECIFIED\x10\x00\x12\x11\n\rORIGIN_SERVER\x10\x01\x12\x11\n\rORIGIN_CALLER\x10\x02*\x81\x01\n\rDocumentState\x12\x1e\n\x1a\x44OCUMENT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44OCUMENT_STATE_PENDING\x10\x01\x12\x19\n\x15\x44OCUMENT_STATE_ACTIVE\x10\x02\x12\x19\n\x15\x44OCUMENT_STATE_FAILED\x10\x03*;\n\x04View\x12\x14\n\x10VIEW_UNSPECIFIED\x10\x00\x12\x0e\n\nVIEW_BASIC\x10\x01\x12\r\n\tVIEW_FULL\x10\x02\x42\x61\n\x1b\x64\x65v.knowledged.knowledge.v1P\x01Z@github.com/knowledged/knowledged/gen/go/knowledge/v1;knowledgev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,14 +36,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\033dev.knowledged.knowledge.v1P\001Z@github.com/knowledged/knowledged/gen/go/knowledge/v1;knowledgev1'
   _globals['_DOCUMENT_LABELSENTRY']._loaded_options = None
   _globals['_DOCUMENT_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_ORIGIN']._serialized_start=708
-  _globals['_ORIGIN']._serialized_end=778
-  _globals['_DOCUMENTSTATE']._serialized_start=781
-  _globals['_DOCUMENTSTATE']._serialized_end=910
-  _globals['_VIEW']._serialized_start=912
-  _globals['_VIEW']._serialized_end=971
+  _globals['_ORIGIN']._serialized_start=884
+  _globals['_ORIGIN']._serialized_end=954
+  _globals['_DOCUMENTSTATE']._serialized_start=957
+  _globals['_DOCUMENTSTATE']._serialized_end=1086
+  _globals['_VIEW']._serialized_start=1088
+  _globals['_VIEW']._serialized_end=1147
   _globals['_DOCUMENT']._serialized_start=109
-  _globals['_DOCUMENT']._serialized_end=706
-  _globals['_DOCUMENT_LABELSENTRY']._serialized_start=661
-  _globals['_DOCUMENT_LABELSENTRY']._serialized_end=706
+  _globals['_DOCUMENT']._serialized_end=754
+  _globals['_DOCUMENT_LABELSENTRY']._serialized_start=709
+  _globals['_DOCUMENT_LABELSENTRY']._serialized_end=754
+  _globals['_DOCUMENTREVISION']._serialized_start=756
+  _globals['_DOCUMENTREVISION']._serialized_end=882
 # @@protoc_insertion_point(module_scope)

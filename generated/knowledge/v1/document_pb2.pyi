@@ -142,6 +142,7 @@ class Document(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     DELETE_TIME_FIELD_NUMBER: _builtins.int
     CHUNK_COUNT_FIELD_NUMBER: _builtins.int
+    PURGE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. "collections/{collection}/documents/{document}"."""
     uid: _builtins.str
@@ -198,6 +199,12 @@ class Document(_message.Message):
     def delete_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it was deleted; absent while it lives."""
 
+    @_builtins.property
+    def purge_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it will be purged: its delete_time and the collection's retention then.
+        Absent while it lives.
+        """
+
     def __init__(
         self,
         *,
@@ -220,11 +227,50 @@ class Document(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         delete_time: _timestamp_pb2.Timestamp | None = ...,
         chunk_count: _builtins.int = ...,
+        purge_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "metadata", b"metadata", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "metadata", b"metadata", "purge_time", b"purge_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_count", b"chunk_count", "content", b"content", "content_sha256", b"content_sha256", "create_time", b"create_time", "delete_time", b"delete_time", "etag", b"etag", "labels", b"labels", "last_error", b"last_error", "metadata", b"metadata", "mime_type", b"mime_type", "name", b"name", "origin", b"origin", "revision", b"revision", "source_uri", b"source_uri", "state", b"state", "subject_ids", b"subject_ids", "title", b"title", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_count", b"chunk_count", "content", b"content", "content_sha256", b"content_sha256", "create_time", b"create_time", "delete_time", b"delete_time", "etag", b"etag", "labels", b"labels", "last_error", b"last_error", "metadata", b"metadata", "mime_type", b"mime_type", "name", b"name", "origin", b"origin", "purge_time", b"purge_time", "revision", b"revision", "source_uri", b"source_uri", "state", b"state", "subject_ids", b"subject_ids", "title", b"title", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Document: _TypeAlias = Document  # noqa: Y015
+
+@_typing.final
+class DocumentRevision(_message.Message):
+    """A document as it was at one of its revisions. Creation, every update, deletion, undeletion and
+    rollback make one.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """The audit event that made the revision: "auditEvents/{event_id}"."""
+    @_builtins.property
+    def document(self) -> Global___Document:
+        """As it was, without content (GetDocument with `revision` gives that). Its state and last_error
+        are those of now; former revisions are not searched.
+        """
+
+    @_builtins.property
+    def until_time(self) -> _timestamp_pb2.Timestamp:
+        """When the next revision was made; absent for the current one. It began at document.update_time."""
+
+    def __init__(
+        self,
+        *,
+        document: Global___Document | None = ...,
+        event_id: _builtins.str = ...,
+        until_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "until_time", b"until_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "event_id", b"event_id", "until_time", b"until_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DocumentRevision: _TypeAlias = DocumentRevision  # noqa: Y015

@@ -78,6 +78,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The caller gave up."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 27
     """A bug of ours; the call id leads to its cause in the server's log."""
+    ERROR_REASON_LEGAL_HOLD: _ErrorReason.ValueType  # 30
+    """A document is under legal hold. Example: PurgeDocuments over a held document."""
     ERROR_REASON_AUDIT_UNAVAILABLE: _ErrorReason.ValueType  # 33
     """The read could not be recorded in the audit log, so it is not answered."""
 
@@ -142,6 +144,8 @@ ERROR_REASON_CANCELLED: ErrorReason.ValueType  # 26
 """The caller gave up."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 27
 """A bug of ours; the call id leads to its cause in the server's log."""
+ERROR_REASON_LEGAL_HOLD: ErrorReason.ValueType  # 30
+"""A document is under legal hold. Example: PurgeDocuments over a held document."""
 ERROR_REASON_AUDIT_UNAVAILABLE: ErrorReason.ValueType  # 33
 """The read could not be recorded in the audit log, so it is not answered."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from knowledge.v1 import audit_receipt_pb2 as knowledge_dot_v1_dot_audit__receipt__pb2
 from knowledge.v1 import collection_pb2 as knowledge_dot_v1_dot_collection__pb2
 from knowledge.v1 import document_pb2 as knowledge_dot_v1_dot_document__pb2
 from knowledge.v1 import options_pb2 as knowledge_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$knowledge/v1/knowledge_service.proto\x12\x0cknowledge.v1\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a knowledge/v1/audit_receipt.proto\x1a\x1dknowledge/v1/collection.proto\x1a\x1bknowledge/v1/document.proto\x1a\x1aknowledge/v1/options.proto\"r\n\x17\x43reateCollectionRequest\x12,\n\ncollection\x18\x01 \x01(\x0b\x32\x18.knowledge.v1.Collection\x12\x15\n\rcollection_id\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"u\n\x18\x43reateCollectionResponse\x12,\n\ncollection\x18\x01 \x01(\x0b\x32\x18.knowledge.v1.Collection\x12+\n\x07receipt\x18\x02 \x01(\x0b\x32\x1a.knowledge.v1.AuditReceipt\"$\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"E\n\x15GetCollectionResponse\x12,\n\ncollection\x18\x01 \x01(\x0b\x32\x18.knowledge.v1.Collection\"\xfd\x01\n\x16ListCollectionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\x12M\n\rfilter_values\x18\x04 \x03(\x0b\x32\x36.knowledge.v1.ListCollectionsRequest.FilterValuesEntry\x12\x10\n\x08order_by\x18\x05 \x01(\t\x1aK\n\x11\x46ilterValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"a\n\x17ListCollectionsResponse\x12-\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x18.knowledge.v1.Collection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9a\x01\n\x17UpdateCollectionRequest\x12,\n\ncollection\x18\x01 \x01(\x0b\x32\x18.knowledge.v1.Collection\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"u\n\x18UpdateCollectionResponse\x12,\n\ncollection\x18\x01 \x01(\x0b\x32\x18.knowledge.v1.Collection\x12+\n\x07receipt\x18\x02 \x01(\x0b\x32\x1a.knowledge.v1.AuditReceipt\"X\n\x17\x44\x65leteCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"G\n\x18\x44\x65leteCollectionResponse\x12+\n\x07receipt\x18\x01 \x01(\x0b\x32\x1a.knowledge.v1.AuditReceipt\"\x9f\x01\n\x15\x43reateDocumentRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12(\n\x08\x64ocument\x18\x02 \x01(\x0b\x32\x16.knowledge.v1.Document\x12\x13\n\x0b\x64ocument_id\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x0c\n\x04wait\x18\x06 \x01(\x08\"o\n\x16\x43reateDocumentResponse\x12(\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x16.knowledge.v1.Document\x12+\n\x07receipt\x18\x02 \x01(\x0b\x32\x1a.knowledge.v1.AuditReceipt\"D\n\x12GetDocumentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12 \n\x04view\x18\x02 \x01(\x0e\x32\x12.knowledge.v1.View\"?\n\x13GetDocumentResponse\x12(\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x16.knowledge.v1.Document\"\xc1\x02\n\x14ListDocumentsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12K\n\rfilter_values\x18\x05 \x03(\x0b\x32\x34.knowledge.v1.ListDocumentsRequest.FilterValuesEntry\x12\x10\n\x08order_by\x18\x06 \x01(\t\x12\x14\n\x0cshow_deleted\x18\x07 \x01(\x08\x12 \n\x04view\x18\x08 \x01(\x0e\x32\x12.knowledge.v1.View\x1aK\n\x11\x46ilterValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"[\n\x15ListDocumentsResponse\x12)\n\tdocuments\x18\x01 \x03(\x0b\x32\x16.knowledge.v1.Document\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd0\x01\n\x15UpdateDocumentRequest\x12(\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x16.knowledge.v1.Document\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x15\n\rallow_missing\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x15\n\rvalidate_only\x18\x06 \x01(\x08\x12\x0c\n\x04wait\x18\x07 \x01(\x08\"o\n\x16UpdateDocumentResponse\x12(\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x16.knowledge.v1.Document\x12+\n\x07receipt\x18\x02 \x01(\x0b\x32\x1a.knowledge.v1.AuditReceipt\"u\n\x15\x44\x65leteDocumentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"o\n\x16\x44\x65leteDocumentResponse\x12(\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x16.knowledge.v1.Document\x12+\n\x07receipt\x18\x02 \x01(\x0b\x32\x1a.knowledge.v1.AuditReceipt2\xba\t\n\x10KnowledgeService\x12|\n\x10\x43reateCollection\x12%.knowledge.v1.CreateCollectionRequest\x1a&.knowledge.v1.CreateCollectionResponse\"\x19\xa2\xbb\x18\x15\n\x11\x63ollections.write\x10\x04\x12r\n\rGetCollection\x12\".knowledge.v1.GetCollectionRequest\x1a#.knowledge.v1.GetCollectionResponse\"\x18\xa2\xbb\x18\x14\n\x10\x63ollections.read\x10\x02\x12x\n\x0fListCollections\x12$.knowledge.v1.ListCollectionsRequest\x1a%.knowledge.v1.ListCollectionsResponse\"\x18\xa2\xbb\x18\x14\n\x10\x63ollections.read\x10\x02\x12|\n\x10UpdateCollection\x12%.knowledge.v1.UpdateCollectionRequest\x1a&.knowledge.v1.UpdateCollectionResponse\"\x19\xa2\xbb\x18\x15\n\x11\x63ollections.write\x10\x04\x12|\n\x10\x44\x65leteCollection\x12%.knowledge.v1.DeleteCollectionRequest\x1a&.knowledge.v1.DeleteCollectionResponse\"\x19\xa2\xbb\x18\x15\n\x11\x63ollections.write\x10\x04\x12t\n\x0e\x43reateDocument\x12#.knowledge.v1.CreateDocumentRequest\x1a$.knowledge.v1.CreateDocumentResponse\"\x17\xa2\xbb\x18\x13\n\x0f\x64ocuments.write\x10\x03\x12j\n\x0bGetDocument\x12 .knowledge.v1.GetDocumentRequest\x1a!.knowledge.v1.GetDocumentResponse\"\x16\xa2\xbb\x18\x12\n\x0e\x64ocuments.read\x10\x02\x12p\n\rListDocuments\x12\".knowledge.v1.ListDocumentsRequest\x1a#.knowledge.v1.ListDocumentsResponse\"\x16\xa2\xbb\x18\x12\n\x0e\x64ocuments.read\x10\x02\x12t\n\x0eUpdateDocument\x12#.knowledge.v1.UpdateDocumentRequest\x1a$.knowledge.v1.UpdateDocumentResponse\"\x17\xa2\xbb\x18\x13\n\x0f\x64ocuments.write\x10\x03\x12t\n\x0e\x44\x65leteDocument\x12#.knowledge.v1.DeleteDocumentRequest\x1a$.knowledge.v1.DeleteDocumentResponse\"\x17\xa2\xbb\x18\x13\n\x0f\x64ocuments.write\x10\x03\x42\x61\n\x1b\x64\x65v.knowledged.knowledge.v1P\x01Z@github.com/knowledged/knowledged/gen/go/knowledge/v1;knowledgev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$knowledge/v1/knowledge_service.proto\x12\x0cknowledge.v1\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a knowledge/v1/audit_receipt.proto\x1a\x1dknowledge/v1/collection.proto\x1a\x1bknowledge/v1/document.proto\x1a\x1aknowledge/v1/options.proto\"r\n\x17\x43reateCollectionRequest\x12,\n\ncollection\x18\x01 \x01(\x0b\x32\x18.knowledge.v1.Collection\x12\x15\n\rcollection_id\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"u\n\x18\x43reateCollectionResponse\x12,\n\ncollection\x18\x01 \x01(\x0b\x32\x18.knowledge.v1.Collection\x12+\n\x07receipt\x18\x02 \x01(\x0b\x32\x1a.knowledge.v1.AuditReceipt\"$\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"E\n\x15GetCollectionResponse\x12,\n\ncollection\x18\x01 \x01(\x0b\x32\x18.knowledge.v1.Collection\"\xfd\x01\n\x16ListCollectionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\x12M\n\rfilter_values\x18\x04 \x03(\x0b\x32\x36.knowledge.v1.ListCollectionsRequest.FilterValuesEntry\x12\x10\n\x08order_by\x18\x05 \x01(\t\x1aK\n\x11\x46ilterValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"a\n\x17ListCollectionsResponse\x12-\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x18.knowledge.v1.Collection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9a\x01\n\x17UpdateCollectionRequest\x12,\n\ncollection\x18\x01 \x01(\x0b\x32\x18.knowledge.v1.Collection\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"u\n\x18UpdateCollectionResponse\x12,\n\ncollection\x18\x01 \x01(\x0b\x32\x18.knowledge.v1.Collection\x12+\n\x07receipt\x18\x02 \x01(\x0b\x32\x1a.knowledge.v1.AuditReceipt\"X\n\x17\x44\x65leteCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"G\n\x18\x44\x65leteCollectionResponse\x12+\n\x07receipt\x18\x01 \x01(\x0b\x32\x1a.knowledge.v1.AuditReceipt\"\x9f\x01\n\x15\x43reateDocumentRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12(\n\x08\x64ocument\x18\x02 \x01(\x0b\x32\x16.knowledge.v1.Document\x12\x13\n\x0b\x64ocument_id\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x0c\n\x04wait\x18\x06 \x01(\x08\"o\n\x16\x43reateDocumentResponse\x12(\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x16.knowledge.v1.Document\x12+\n\x07receipt\x18\x02 \x01(\x0b\x32\x1a.knowledge.v1.AuditReceipt\"\x81\x01\n\x12GetDocumentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12 \n\x04view\x18\x02 \x01(\x0e\x32\x12.knowledge.v1.View\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12)\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\x13GetDocumentResponse\x12(\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x16.knowledge.v1.Document\"\xc1\x02\n\x14ListDocumentsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12K\n\rfilter_values\x18\x05 \x03(\x0b\x32\x34.knowledge.v1.ListDocumentsRequest.FilterValuesEntry\x12\x10\n\x08order_by\x18\x06 \x01(\t\x12\x14\n\x0cshow_deleted\x18\x07 \x01(\x08\x12 \n\x04view\x18\x08 \x01(\x0e\x32\x12.knowledge.v1.View\x1aK\n\x11\x46ilterValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"[\n\x15ListDocumentsResponse\x12)\n\tdocuments\x18\x01 \x03(\x0b\x32\x16.knowledge.v1.Document\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd0\x01\n\x15UpdateDocumentRequest\x12(\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x16.knowledge.v1.Document\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x15\n\rallow_missing\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x15\n\rvalidate_only\x18\x06 \x01(\x08\x12\x0c\n\x04wait\x18\x07 \x01(\x08\"o\n\x16UpdateDocumentResponse\x12(\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x16.knowledge.v1.Document\x12+\n\x07receipt\x18\x02 \x01(\x0b\x32\x1a.knowledge.v1.AuditReceipt\"u\n\x15\x44\x65leteDocumentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"o\n\x16\x44\x65leteDocumentResponse\x12(\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x16.knowledge.v1.Document\x12+\n\x07receipt\x18\x02 \x01(\x0b\x32\x1a.knowledge.v1.AuditReceipt\"`\n\x17UndeleteDocumentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"q\n\x18UndeleteDocumentResponse\x12(\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x16.knowledge.v1.Document\x12+\n\x07receipt\x18\x02 \x01(\x0b\x32\x1a.knowledge.v1.AuditReceipt\"\xf5\x01\n\x15PurgeDocumentsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\x12L\n\rfilter_values\x18\x03 \x03(\x0b\x32\x35.knowledge.v1.PurgeDocumentsRequest.FilterValuesEntry\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x1aK\n\x11\x46ilterValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"\x93\x01\n\x16PurgeDocumentsResponse\x12\x13\n\x0bpurge_count\x18\x01 \x01(\x03\x12\x14\n\x0cpurge_sample\x18\x02 \x03(\t\x12\x12\n\nheld_count\x18\x03 \x01(\x03\x12\x0c\n\x04more\x18\x04 \x01(\x08\x12,\n\x08receipts\x18\x05 \x03(\x0b\x32\x1a.knowledge.v1.AuditReceipt\"\x99\x02\n\x1cListDocumentRevisionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12S\n\rfilter_values\x18\x05 \x03(\x0b\x32<.knowledge.v1.ListDocumentRevisionsRequest.FilterValuesEntry\x12\x10\n\x08order_by\x18\x06 \x01(\t\x1aK\n\x11\x46ilterValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"k\n\x1dListDocumentRevisionsResponse\x12\x31\n\trevisions\x18\x01 \x03(\x0b\x32\x1e.knowledge.v1.DocumentRevision\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x80\x01\n\x17RollbackDocumentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x0c\n\x04wait\x18\x06 \x01(\x08\"q\n\x18RollbackDocumentResponse\x12(\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x16.knowledge.v1.Document\x12+\n\x07receipt\x18\x02 \x01(\x0b\x32\x1a.knowledge.v1.AuditReceipt2\xb3\r\n\x10KnowledgeService\x12|\n\x10\x43reateCollection\x12%.knowledge.v1.CreateCollectionRequest\x1a&.knowledge.v1.CreateCollectionResponse\"\x19\xa2\xbb\x18\x15\n\x11\x63ollections.write\x10\x04\x12r\n\rGetCollection\x12\".knowledge.v1.GetCollectionRequest\x1a#.knowledge.v1.GetCollectionResponse\"\x18\xa2\xbb\x18\x14\n\x10\x63ollections.read\x10\x02\x12x\n\x0fListCollections\x12$.knowledge.v1.ListCollectionsRequest\x1a%.knowledge.v1.ListCollectionsResponse\"\x18\xa2\xbb\x18\x14\n\x10\x63ollections.read\x10\x02\x12|\n\x10UpdateCollection\x12%.knowledge.v1.UpdateCollectionRequest\x1a&.knowledge.v1.UpdateCollectionResponse\"\x19\xa2\xbb\x18\x15\n\x11\x63ollections.write\x10\x04\x12|\n\x10\x44\x65leteCollection\x12%.knowledge.v1.DeleteCollectionRequest\x1a&.knowledge.v1.DeleteCollectionResponse\"\x19\xa2\xbb\x18\x15\n\x11\x63ollections.write\x10\x04\x12t\n\x0e\x43reateDocument\x12#.knowledge.v1.CreateDocumentRequest\x1a$.knowledge.v1.CreateDocumentResponse\"\x17\xa2\xbb\x18\x13\n\x0f\x64ocuments.write\x10\x03\x12j\n\x0bGetDocument\x12 .knowledge.v1.GetDocumentRequest\x1a!.knowledge.v1.GetDocumentResponse\"\x16\xa2\xbb\x18\x12\n\x0e\x64ocuments.read\x10\x02\x12p\n\rListDocuments\x12\".knowledge.v1.ListDocumentsRequest\x1a#.knowledge.v1.ListDocumentsResponse\"\x16\xa2\xbb\x18\x12\n\x0e\x64ocuments.read\x10\x02\x12t\n\x0eUpdateDocument\x12#.knowledge.v1.UpdateDocumentRequest\x1a$.knowledge.v1.UpdateDocumentResponse\"\x17\xa2\xbb\x18\x13\n\x0f\x64ocuments.write\x10\x03\x12t\n\x0e\x44\x65leteDocument\x12#.knowledge.v1.DeleteDocumentRequest\x1a$.knowledge.v1.DeleteDocumentResponse\"\x17\xa2\xbb\x18\x13\n\x0f\x64ocuments.write\x10\x03\x12z\n\x10UndeleteDocument\x12%.knowledge.v1.UndeleteDocumentRequest\x1a&.knowledge.v1.UndeleteDocumentResponse\"\x17\xa2\xbb\x18\x13\n\x0f\x64ocuments.write\x10\x03\x12t\n\x0ePurgeDocuments\x12#.knowledge.v1.PurgeDocumentsRequest\x1a$.knowledge.v1.PurgeDocumentsResponse\"\x17\xa2\xbb\x18\x13\n\x0f\x64ocuments.purge\x10\x03\x12\x88\x01\n\x15ListDocumentRevisions\x12*.knowledge.v1.ListDocumentRevisionsRequest\x1a+.knowledge.v1.ListDocumentRevisionsResponse\"\x16\xa2\xbb\x18\x12\n\x0e\x64ocuments.read\x10\x02\x12z\n\x10RollbackDocument\x12%.knowledge.v1.RollbackDocumentRequest\x1a&.knowledge.v1.RollbackDocumentResponse\"\x17\xa2\xbb\x18\x13\n\x0f\x64ocuments.write\x10\x03\x42\x61\n\x1b\x64\x65v.knowledged.knowledge.v1P\x01Z@github.com/knowledged/knowledged/gen/go/knowledge/v1;knowledgev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +43,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTCOLLECTIONSREQUEST_FILTERVALUESENTRY']._serialized_options = b'8\001'
   _globals['_LISTDOCUMENTSREQUEST_FILTERVALUESENTRY']._loaded_options = None
   _globals['_LISTDOCUMENTSREQUEST_FILTERVALUESENTRY']._serialized_options = b'8\001'
+  _globals['_PURGEDOCUMENTSREQUEST_FILTERVALUESENTRY']._loaded_options = None
+  _globals['_PURGEDOCUMENTSREQUEST_FILTERVALUESENTRY']._serialized_options = b'8\001'
+  _globals['_LISTDOCUMENTREVISIONSREQUEST_FILTERVALUESENTRY']._loaded_options = None
+  _globals['_LISTDOCUMENTREVISIONSREQUEST_FILTERVALUESENTRY']._serialized_options = b'8\001'
   _globals['_KNOWLEDGESERVICE'].methods_by_name['CreateCollection']._loaded_options = None
   _globals['_KNOWLEDGESERVICE'].methods_by_name['CreateCollection']._serialized_options = b'\242\273\030\025\n\021collections.write\020\004'
   _globals['_KNOWLEDGESERVICE'].methods_by_name['GetCollection']._loaded_options = None
@@ -62,50 +67,78 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KNOWLEDGESERVICE'].methods_by_name['UpdateDocument']._serialized_options = b'\242\273\030\023\n\017documents.write\020\003'
   _globals['_KNOWLEDGESERVICE'].methods_by_name['DeleteDocument']._loaded_options = None
   _globals['_KNOWLEDGESERVICE'].methods_by_name['DeleteDocument']._serialized_options = b'\242\273\030\023\n\017documents.write\020\003'
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=240
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=354
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=356
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=473
-  _globals['_GETCOLLECTIONREQUEST']._serialized_start=475
-  _globals['_GETCOLLECTIONREQUEST']._serialized_end=511
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=513
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=582
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=585
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=838
-  _globals['_LISTCOLLECTIONSREQUEST_FILTERVALUESENTRY']._serialized_start=763
-  _globals['_LISTCOLLECTIONSREQUEST_FILTERVALUESENTRY']._serialized_end=838
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=840
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=937
-  _globals['_UPDATECOLLECTIONREQUEST']._serialized_start=940
-  _globals['_UPDATECOLLECTIONREQUEST']._serialized_end=1094
-  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_start=1096
-  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_end=1213
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1215
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1303
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1305
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1376
-  _globals['_CREATEDOCUMENTREQUEST']._serialized_start=1379
-  _globals['_CREATEDOCUMENTREQUEST']._serialized_end=1538
-  _globals['_CREATEDOCUMENTRESPONSE']._serialized_start=1540
-  _globals['_CREATEDOCUMENTRESPONSE']._serialized_end=1651
-  _globals['_GETDOCUMENTREQUEST']._serialized_start=1653
-  _globals['_GETDOCUMENTREQUEST']._serialized_end=1721
-  _globals['_GETDOCUMENTRESPONSE']._serialized_start=1723
-  _globals['_GETDOCUMENTRESPONSE']._serialized_end=1786
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=1789
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=2110
-  _globals['_LISTDOCUMENTSREQUEST_FILTERVALUESENTRY']._serialized_start=763
-  _globals['_LISTDOCUMENTSREQUEST_FILTERVALUESENTRY']._serialized_end=838
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=2112
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=2203
-  _globals['_UPDATEDOCUMENTREQUEST']._serialized_start=2206
-  _globals['_UPDATEDOCUMENTREQUEST']._serialized_end=2414
-  _globals['_UPDATEDOCUMENTRESPONSE']._serialized_start=2416
-  _globals['_UPDATEDOCUMENTRESPONSE']._serialized_end=2527
-  _globals['_DELETEDOCUMENTREQUEST']._serialized_start=2529
-  _globals['_DELETEDOCUMENTREQUEST']._serialized_end=2646
-  _globals['_DELETEDOCUMENTRESPONSE']._serialized_start=2648
-  _globals['_DELETEDOCUMENTRESPONSE']._serialized_end=2759
-  _globals['_KNOWLEDGESERVICE']._serialized_start=2762
-  _globals['_KNOWLEDGESERVICE']._serialized_end=3972
+  _globals['_KNOWLEDGESERVICE'].methods_by_name['UndeleteDocument']._loaded_options = None
+  _globals['_KNOWLEDGESERVICE'].methods_by_name['UndeleteDocument']._serialized_options = b'\242\273\030\023\n\017documents.write\020\003'
+  _globals['_KNOWLEDGESERVICE'].methods_by_name['PurgeDocuments']._loaded_options = None
+  _globals['_KNOWLEDGESERVICE'].methods_by_name['PurgeDocuments']._serialized_options = b'\242\273\030\023\n\017documents.purge\020\003'
+  _globals['_KNOWLEDGESERVICE'].methods_by_name['ListDocumentRevisions']._loaded_options = None
+  _globals['_KNOWLEDGESERVICE'].methods_by_name['ListDocumentRevisions']._serialized_options = b'\242\273\030\022\n\016documents.read\020\002'
+  _globals['_KNOWLEDGESERVICE'].methods_by_name['RollbackDocument']._loaded_options = None
+  _globals['_KNOWLEDGESERVICE'].methods_by_name['RollbackDocument']._serialized_options = b'\242\273\030\023\n\017documents.write\020\003'
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=273
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=387
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=389
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=506
+  _globals['_GETCOLLECTIONREQUEST']._serialized_start=508
+  _globals['_GETCOLLECTIONREQUEST']._serialized_end=544
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=546
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=615
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=618
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=871
+  _globals['_LISTCOLLECTIONSREQUEST_FILTERVALUESENTRY']._serialized_start=796
+  _globals['_LISTCOLLECTIONSREQUEST_FILTERVALUESENTRY']._serialized_end=871
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=873
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=970
+  _globals['_UPDATECOLLECTIONREQUEST']._serialized_start=973
+  _globals['_UPDATECOLLECTIONREQUEST']._serialized_end=1127
+  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_start=1129
+  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_end=1246
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1248
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1336
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1338
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1409
+  _globals['_CREATEDOCUMENTREQUEST']._serialized_start=1412
+  _globals['_CREATEDOCUMENTREQUEST']._serialized_end=1571
+  _globals['_CREATEDOCUMENTRESPONSE']._serialized_start=1573
+  _globals['_CREATEDOCUMENTRESPONSE']._serialized_end=1684
+  _globals['_GETDOCUMENTREQUEST']._serialized_start=1687
+  _globals['_GETDOCUMENTREQUEST']._serialized_end=1816
+  _globals['_GETDOCUMENTRESPONSE']._serialized_start=1818
+  _globals['_GETDOCUMENTRESPONSE']._serialized_end=1881
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=1884
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=2205
+  _globals['_LISTDOCUMENTSREQUEST_FILTERVALUESENTRY']._serialized_start=796
+  _globals['_LISTDOCUMENTSREQUEST_FILTERVALUESENTRY']._serialized_end=871
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=2207
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=2298
+  _globals['_UPDATEDOCUMENTREQUEST']._serialized_start=2301
+  _globals['_UPDATEDOCUMENTREQUEST']._serialized_end=2509
+  _globals['_UPDATEDOCUMENTRESPONSE']._serialized_start=2511
+  _globals['_UPDATEDOCUMENTRESPONSE']._serialized_end=2622
+  _globals['_DELETEDOCUMENTREQUEST']._serialized_start=2624
+  _globals['_DELETEDOCUMENTREQUEST']._serialized_end=2741
+  _globals['_DELETEDOCUMENTRESPONSE']._serialized_start=2743
+  _globals['_DELETEDOCUMENTRESPONSE']._serialized_end=2854
+  _globals['_UNDELETEDOCUMENTREQUEST']._serialized_start=2856
+  _globals['_UNDELETEDOCUMENTREQUEST']._serialized_end=2952
+  _globals['_UNDELETEDOCUMENTRESPONSE']._serialized_start=2954
+  _globals['_UNDELETEDOCUMENTRESPONSE']._serialized_end=3067
+  _globals['_PURGEDOCUMENTSREQUEST']._serialized_start=3070
+  _globals['_PURGEDOCUMENTSREQUEST']._serialized_end=3315
+  _globals['_PURGEDOCUMENTSREQUEST_FILTERVALUESENTRY']._serialized_start=796
+  _globals['_PURGEDOCUMENTSREQUEST_FILTERVALUESENTRY']._serialized_end=871
+  _globals['_PURGEDOCUMENTSRESPONSE']._serialized_start=3318
+  _globals['_PURGEDOCUMENTSRESPONSE']._serialized_end=3465
+  _globals['_LISTDOCUMENTREVISIONSREQUEST']._serialized_start=3468
+  _globals['_LISTDOCUMENTREVISIONSREQUEST']._serialized_end=3749
+  _globals['_LISTDOCUMENTREVISIONSREQUEST_FILTERVALUESENTRY']._serialized_start=796
+  _globals['_LISTDOCUMENTREVISIONSREQUEST_FILTERVALUESENTRY']._serialized_end=871
+  _globals['_LISTDOCUMENTREVISIONSRESPONSE']._serialized_start=3751
+  _globals['_LISTDOCUMENTREVISIONSRESPONSE']._serialized_end=3858
+  _globals['_ROLLBACKDOCUMENTREQUEST']._serialized_start=3861
+  _globals['_ROLLBACKDOCUMENTREQUEST']._serialized_end=3989
+  _globals['_ROLLBACKDOCUMENTRESPONSE']._serialized_start=3991
+  _globals['_ROLLBACKDOCUMENTRESPONSE']._serialized_end=4104
+  _globals['_KNOWLEDGESERVICE']._serialized_start=4107
+  _globals['_KNOWLEDGESERVICE']._serialized_end=5822
 # @@protoc_insertion_point(module_scope)

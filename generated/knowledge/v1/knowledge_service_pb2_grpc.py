@@ -89,6 +89,26 @@ class KnowledgeServiceStub:
                 request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.DeleteDocumentRequest.SerializeToString,
                 response_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.DeleteDocumentResponse.FromString,
                 _registered_method=True)
+        self.UndeleteDocument = channel.unary_unary(
+                '/knowledge.v1.KnowledgeService/UndeleteDocument',
+                request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.UndeleteDocumentRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.UndeleteDocumentResponse.FromString,
+                _registered_method=True)
+        self.PurgeDocuments = channel.unary_unary(
+                '/knowledge.v1.KnowledgeService/PurgeDocuments',
+                request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.PurgeDocumentsRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.PurgeDocumentsResponse.FromString,
+                _registered_method=True)
+        self.ListDocumentRevisions = channel.unary_unary(
+                '/knowledge.v1.KnowledgeService/ListDocumentRevisions',
+                request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.ListDocumentRevisionsRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.ListDocumentRevisionsResponse.FromString,
+                _registered_method=True)
+        self.RollbackDocument = channel.unary_unary(
+                '/knowledge.v1.KnowledgeService/RollbackDocument',
+                request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.RollbackDocumentRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.RollbackDocumentResponse.FromString,
+                _registered_method=True)
 
 
 class KnowledgeServiceServicer:
@@ -121,7 +141,7 @@ class KnowledgeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateCollection(self, request, context):
-        """Changes title, description, chunking, filter_fields or egress. ABORTED when the etag is stale.
+        """Changes title, description, chunking, filter_fields, egress or retention. ABORTED when the etag is stale.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -142,7 +162,7 @@ class KnowledgeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetDocument(self, request, context):
-        """Reads a document, deleted ones too.
+        """Reads a document, deleted ones too: as it is, at a revision, or as it was at an instant.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -163,7 +183,41 @@ class KnowledgeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteDocument(self, request, context):
-        """Deletes a document softly: no search finds it from then on; it can still be read by name.
+        """Deletes a document softly: no search finds it from then on; it can still be read by name, and
+        undeleted until its purge_time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndeleteDocument(self, request, context):
+        """Brings a deleted document back, as a new revision; searches find it again at once, by the
+        vectors it had. ALREADY_EXISTS when it is not deleted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PurgeDocuments(self, request, context):
+        """Removes documents for good, live ones too: their content, chunks, vectors and all revisions.
+        Without `force` it only tells how many there are. FAILED_PRECONDITION (LEGAL_HOLD), and nothing
+        is removed, if one of them is under legal hold. Audit events stay, one for each purged document.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDocumentRevisions(self, request, context):
+        """Lists a document's revisions, the current one too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackDocument(self, request, context):
+        """Gives a document the values it had at a former revision, as a new revision. Text that it held
+        before keeps its vectors; nothing of it is embedded again. NOT_FOUND when there is no such
+        revision; FAILED_PRECONDITION when the document is deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -221,6 +275,26 @@ def add_KnowledgeServiceServicer_to_server(servicer, server):
                     servicer.DeleteDocument,
                     request_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.DeleteDocumentRequest.FromString,
                     response_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.DeleteDocumentResponse.SerializeToString,
+            ),
+            'UndeleteDocument': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndeleteDocument,
+                    request_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.UndeleteDocumentRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.UndeleteDocumentResponse.SerializeToString,
+            ),
+            'PurgeDocuments': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeDocuments,
+                    request_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.PurgeDocumentsRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.PurgeDocumentsResponse.SerializeToString,
+            ),
+            'ListDocumentRevisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDocumentRevisions,
+                    request_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.ListDocumentRevisionsRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.ListDocumentRevisionsResponse.SerializeToString,
+            ),
+            'RollbackDocument': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackDocument,
+                    request_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.RollbackDocumentRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.RollbackDocumentResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -498,6 +572,114 @@ class KnowledgeService:
             '/knowledge.v1.KnowledgeService/DeleteDocument',
             knowledge_dot_v1_dot_knowledge__service__pb2.DeleteDocumentRequest.SerializeToString,
             knowledge_dot_v1_dot_knowledge__service__pb2.DeleteDocumentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndeleteDocument(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.KnowledgeService/UndeleteDocument',
+            knowledge_dot_v1_dot_knowledge__service__pb2.UndeleteDocumentRequest.SerializeToString,
+            knowledge_dot_v1_dot_knowledge__service__pb2.UndeleteDocumentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeDocuments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.KnowledgeService/PurgeDocuments',
+            knowledge_dot_v1_dot_knowledge__service__pb2.PurgeDocumentsRequest.SerializeToString,
+            knowledge_dot_v1_dot_knowledge__service__pb2.PurgeDocumentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDocumentRevisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.KnowledgeService/ListDocumentRevisions',
+            knowledge_dot_v1_dot_knowledge__service__pb2.ListDocumentRevisionsRequest.SerializeToString,
+            knowledge_dot_v1_dot_knowledge__service__pb2.ListDocumentRevisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackDocument(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.KnowledgeService/RollbackDocument',
+            knowledge_dot_v1_dot_knowledge__service__pb2.RollbackDocumentRequest.SerializeToString,
+            knowledge_dot_v1_dot_knowledge__service__pb2.RollbackDocumentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,19 +45,37 @@ class KnowledgeServiceStub:
     ListCollections: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.ListCollectionsRequest, _knowledge_service_pb2.ListCollectionsResponse]
     """Lists the collections that the caller is granted."""
     UpdateCollection: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.UpdateCollectionRequest, _knowledge_service_pb2.UpdateCollectionResponse]
-    """Changes title, description, chunking, filter_fields or egress. ABORTED when the etag is stale."""
+    """Changes title, description, chunking, filter_fields, egress or retention. ABORTED when the etag is stale."""
     DeleteCollection: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.DeleteCollectionRequest, _knowledge_service_pb2.DeleteCollectionResponse]
     """Deletes a collection. FAILED_PRECONDITION while it has documents, unless forced."""
     CreateDocument: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.CreateDocumentRequest, _knowledge_service_pb2.CreateDocumentResponse]
     """Makes a document: cuts its text, embeds it and makes it searchable."""
     GetDocument: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.GetDocumentRequest, _knowledge_service_pb2.GetDocumentResponse]
-    """Reads a document, deleted ones too."""
+    """Reads a document, deleted ones too: as it is, at a revision, or as it was at an instant."""
     ListDocuments: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.ListDocumentsRequest, _knowledge_service_pb2.ListDocumentsResponse]
     """Lists a collection's documents, without content unless asked."""
     UpdateDocument: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.UpdateDocumentRequest, _knowledge_service_pb2.UpdateDocumentResponse]
     """Changes a document and makes a new revision; only text that changed is embedded again."""
     DeleteDocument: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.DeleteDocumentRequest, _knowledge_service_pb2.DeleteDocumentResponse]
-    """Deletes a document softly: no search finds it from then on; it can still be read by name."""
+    """Deletes a document softly: no search finds it from then on; it can still be read by name, and
+    undeleted until its purge_time.
+    """
+    UndeleteDocument: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.UndeleteDocumentRequest, _knowledge_service_pb2.UndeleteDocumentResponse]
+    """Brings a deleted document back, as a new revision; searches find it again at once, by the
+    vectors it had. ALREADY_EXISTS when it is not deleted.
+    """
+    PurgeDocuments: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.PurgeDocumentsRequest, _knowledge_service_pb2.PurgeDocumentsResponse]
+    """Removes documents for good, live ones too: their content, chunks, vectors and all revisions.
+    Without `force` it only tells how many there are. FAILED_PRECONDITION (LEGAL_HOLD), and nothing
+    is removed, if one of them is under legal hold. Audit events stay, one for each purged document.
+    """
+    ListDocumentRevisions: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.ListDocumentRevisionsRequest, _knowledge_service_pb2.ListDocumentRevisionsResponse]
+    """Lists a document's revisions, the current one too."""
+    RollbackDocument: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.RollbackDocumentRequest, _knowledge_service_pb2.RollbackDocumentResponse]
+    """Gives a document the values it had at a former revision, as a new revision. Text that it held
+    before keeps its vectors; nothing of it is embedded again. NOT_FOUND when there is no such
+    revision; FAILED_PRECONDITION when the document is deleted.
+    """
 
 @_typing.type_check_only
 class KnowledgeServiceAsyncStub(KnowledgeServiceStub):
@@ -76,19 +94,37 @@ class KnowledgeServiceAsyncStub(KnowledgeServiceStub):
     ListCollections: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.ListCollectionsRequest, _knowledge_service_pb2.ListCollectionsResponse]  # type: ignore[assignment]
     """Lists the collections that the caller is granted."""
     UpdateCollection: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.UpdateCollectionRequest, _knowledge_service_pb2.UpdateCollectionResponse]  # type: ignore[assignment]
-    """Changes title, description, chunking, filter_fields or egress. ABORTED when the etag is stale."""
+    """Changes title, description, chunking, filter_fields, egress or retention. ABORTED when the etag is stale."""
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.DeleteCollectionRequest, _knowledge_service_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
     """Deletes a collection. FAILED_PRECONDITION while it has documents, unless forced."""
     CreateDocument: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.CreateDocumentRequest, _knowledge_service_pb2.CreateDocumentResponse]  # type: ignore[assignment]
     """Makes a document: cuts its text, embeds it and makes it searchable."""
     GetDocument: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.GetDocumentRequest, _knowledge_service_pb2.GetDocumentResponse]  # type: ignore[assignment]
-    """Reads a document, deleted ones too."""
+    """Reads a document, deleted ones too: as it is, at a revision, or as it was at an instant."""
     ListDocuments: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.ListDocumentsRequest, _knowledge_service_pb2.ListDocumentsResponse]  # type: ignore[assignment]
     """Lists a collection's documents, without content unless asked."""
     UpdateDocument: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.UpdateDocumentRequest, _knowledge_service_pb2.UpdateDocumentResponse]  # type: ignore[assignment]
     """Changes a document and makes a new revision; only text that changed is embedded again."""
     DeleteDocument: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.DeleteDocumentRequest, _knowledge_service_pb2.DeleteDocumentResponse]  # type: ignore[assignment]
-    """Deletes a document softly: no search finds it from then on; it can still be read by name."""
+    """Deletes a document softly: no search finds it from then on; it can still be read by name, and
+    undeleted until its purge_time.
+    """
+    UndeleteDocument: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.UndeleteDocumentRequest, _knowledge_service_pb2.UndeleteDocumentResponse]  # type: ignore[assignment]
+    """Brings a deleted document back, as a new revision; searches find it again at once, by the
+    vectors it had. ALREADY_EXISTS when it is not deleted.
+    """
+    PurgeDocuments: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.PurgeDocumentsRequest, _knowledge_service_pb2.PurgeDocumentsResponse]  # type: ignore[assignment]
+    """Removes documents for good, live ones too: their content, chunks, vectors and all revisions.
+    Without `force` it only tells how many there are. FAILED_PRECONDITION (LEGAL_HOLD), and nothing
+    is removed, if one of them is under legal hold. Audit events stay, one for each purged document.
+    """
+    ListDocumentRevisions: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.ListDocumentRevisionsRequest, _knowledge_service_pb2.ListDocumentRevisionsResponse]  # type: ignore[assignment]
+    """Lists a document's revisions, the current one too."""
+    RollbackDocument: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.RollbackDocumentRequest, _knowledge_service_pb2.RollbackDocumentResponse]  # type: ignore[assignment]
+    """Gives a document the values it had at a former revision, as a new revision. Text that it held
+    before keeps its vectors; nothing of it is embedded again. NOT_FOUND when there is no such
+    revision; FAILED_PRECONDITION when the document is deleted.
+    """
 
 class KnowledgeServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps collections and the documents in them.
@@ -128,7 +164,7 @@ class KnowledgeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _knowledge_service_pb2.UpdateCollectionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_knowledge_service_pb2.UpdateCollectionResponse, _abc.Awaitable[_knowledge_service_pb2.UpdateCollectionResponse]]:
-        """Changes title, description, chunking, filter_fields or egress. ABORTED when the etag is stale."""
+        """Changes title, description, chunking, filter_fields, egress or retention. ABORTED when the etag is stale."""
 
     @_abc_1.abstractmethod
     def DeleteCollection(
@@ -152,7 +188,7 @@ class KnowledgeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _knowledge_service_pb2.GetDocumentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_knowledge_service_pb2.GetDocumentResponse, _abc.Awaitable[_knowledge_service_pb2.GetDocumentResponse]]:
-        """Reads a document, deleted ones too."""
+        """Reads a document, deleted ones too: as it is, at a revision, or as it was at an instant."""
 
     @_abc_1.abstractmethod
     def ListDocuments(
@@ -176,6 +212,48 @@ class KnowledgeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _knowledge_service_pb2.DeleteDocumentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_knowledge_service_pb2.DeleteDocumentResponse, _abc.Awaitable[_knowledge_service_pb2.DeleteDocumentResponse]]:
-        """Deletes a document softly: no search finds it from then on; it can still be read by name."""
+        """Deletes a document softly: no search finds it from then on; it can still be read by name, and
+        undeleted until its purge_time.
+        """
+
+    @_abc_1.abstractmethod
+    def UndeleteDocument(
+        self,
+        request: _knowledge_service_pb2.UndeleteDocumentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_knowledge_service_pb2.UndeleteDocumentResponse, _abc.Awaitable[_knowledge_service_pb2.UndeleteDocumentResponse]]:
+        """Brings a deleted document back, as a new revision; searches find it again at once, by the
+        vectors it had. ALREADY_EXISTS when it is not deleted.
+        """
+
+    @_abc_1.abstractmethod
+    def PurgeDocuments(
+        self,
+        request: _knowledge_service_pb2.PurgeDocumentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_knowledge_service_pb2.PurgeDocumentsResponse, _abc.Awaitable[_knowledge_service_pb2.PurgeDocumentsResponse]]:
+        """Removes documents for good, live ones too: their content, chunks, vectors and all revisions.
+        Without `force` it only tells how many there are. FAILED_PRECONDITION (LEGAL_HOLD), and nothing
+        is removed, if one of them is under legal hold. Audit events stay, one for each purged document.
+        """
+
+    @_abc_1.abstractmethod
+    def ListDocumentRevisions(
+        self,
+        request: _knowledge_service_pb2.ListDocumentRevisionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_knowledge_service_pb2.ListDocumentRevisionsResponse, _abc.Awaitable[_knowledge_service_pb2.ListDocumentRevisionsResponse]]:
+        """Lists a document's revisions, the current one too."""
+
+    @_abc_1.abstractmethod
+    def RollbackDocument(
+        self,
+        request: _knowledge_service_pb2.RollbackDocumentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_knowledge_service_pb2.RollbackDocumentResponse, _abc.Awaitable[_knowledge_service_pb2.RollbackDocumentResponse]]:
+        """Gives a document the values it had at a former revision, as a new revision. Text that it held
+        before keeps its vectors; nothing of it is embedded again. NOT_FOUND when there is no such
+        revision; FAILED_PRECONDITION when the document is deleted.
+        """
 
 def add_KnowledgeServiceServicer_to_server(servicer: KnowledgeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

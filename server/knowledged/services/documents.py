@@ -10,14 +10,17 @@ from knowledged.call import Call
 from knowledged.checks import Checks
 from knowledged.names import collection_of, document_of, new_id
 from knowledged.services import pack
-from knowledged.services.document_writing import Asked, DocumentWriter, Update
+from knowledged.services.document_removal import DocumentRemover
+from knowledged.services.document_writing import DocumentWriter, Update
 from knowledged.services.drafts import DOCUMENT_PATHS, mask_paths
+from knowledged.services.found_documents import Asked
 from knowledged.services.listing import by_attribute, filter_condition
 from knowledged.services.recording import request_key
 from knowledged.services.supplies import Supplies, granted
-from knowledged.store import documents
+from knowledged.store import documents, revisions
 from knowledged.store.documents import DOCUMENT_FIELDS, ORDERS
 from knowledged.store.filter_sql import Fields
+from knowledged.store.revisions import Moment
 
 COLLECTION_SHAPE = '"collections/{collection}"'
 SHAPE = '"collections/{collection}/documents/{document}"'
@@ -30,6 +33,7 @@ class Documents:
     def __init__(self, supplies: Supplies) -> None:
         self._supplies = supplies
         self._writer = DocumentWriter(supplies)
+        self._remover = DocumentRemover(supplies)
 
     async def CreateDocument(
         self, request: pb.CreateDocumentRequest, call: Call
@@ -51,12 +55,26 @@ class Documents:
     async def GetDocument(
         self, request: pb.GetDocumentRequest, call: Call
     ) -> pb.GetDocumentResponse:
-        names = Checks().name("name", request.name, document_of, SHAPE)
+        checks = Checks()
+        names = checks.name("name", request.name, document_of, SHAPE)
+        moment = _moment(checks, request)
+        checks.done()
         content = request.view != View.VIEW_BASIC
+<<<<<<< HEAD
         await self._supplies.directory.resolve(call, names[0])
         async with self._supplies.database.read(call.left) as conn:
             row = await documents.get(conn, *names, granted(call), content)
         call.reads([(row.document_uid, row.subject_ids)])
+=======
+        space = await self._supplies.directory.resolve(call, names[0])
+        async with self._supplies.database.read(call.left) as conn:
+            if moment:
+                where = space.collection.collection_uid, names[1]
+                row = await revisions.get(conn, where, moment, content)
+            else:
+                collection_id = space.collection.collection_id
+                row = await documents.get(conn, collection_id, names[1], granted(call), content)
+>>>>>>> 665a87d (Read, list and roll back revisions; undelete and purge documents)
         return pb.GetDocumentResponse(document=pack.document(row))
 
     async def ListDocuments(
@@ -103,10 +121,36 @@ class Documents:
         checks.done()
         asked = Asked(call, key, request.validate_only)
         allow = request.allow_missing
-        row = await self._writer.delete(asked, names, request.etag, allow_missing=allow)
+        row = await self._remover.delete(asked, names, request.etag, allow_missing=allow)
         return pb.DeleteDocumentResponse(
             document=pack.document(row) if row else None, receipt=pack.receipt(call.receipt)
         )
+
+    async def UndeleteDocument(
+        self, request: pb.UndeleteDocumentRequest, call: Call
+    ) -> pb.UndeleteDocumentResponse:
+        checks = Checks()
+        names = checks.name("name", request.name, document_of, SHAPE)
+        key = request_key(call, request, checks.request_id(request.request_id))
+        checks.done()
+        row = await self._remover.undelete(
+            Asked(call, key, request.validate_only), names, request.etag
+        )
+        return pb.UndeleteDocumentResponse(
+            document=pack.document(row), receipt=pack.receipt(call.receipt)
+        )
+
+
+def _moment(checks: Checks, request: pb.GetDocumentRequest) -> Moment | None:
+    """The revision or the instant that is asked for; None for the current state."""
+    if not request.revision and not request.HasField("as_of"):
+        return None
+    as_of = checks.past("as_of", request.as_of) if request.HasField("as_of") else None
+    if request.revision and as_of:
+        checks.fault("as_of", "excludes revision")
+    if request.revision < 0:
+        checks.fault("revision", "must be 1 or more")
+    return Moment(request.revision or None, as_of)
 
 
 def _populated(message: DocumentMessage) -> frozenset[str]:

@@ -22,6 +22,8 @@ from knowledged.text import ACTIVE
 SERVER, CALLER = 1, 2
 LONGEST_TITLE = 512
 LARGEST_METADATA = 64 * 1024
+DEFAULT_RETENTION_SECONDS = 30 * 86_400
+LONGEST_RETENTION_SECONDS = 36_525 * 86_400
 MIME_TYPES = ("text/plain", "text/markdown")
 
 DISTANCES = (1, 2, 3)
@@ -123,6 +125,7 @@ class Drafts:
             },
             "filter_fields": {"filter_fields": _filter_fields(checks, message)},
             "egress": {"egress": message.egress or 1},
+            "retention": {"retention_seconds": _retention(checks, message)},
         }
         checks.text("collection.title", message.title, 256)
         checks.text("collection.description", message.description, 4096)
@@ -203,7 +206,9 @@ class Drafts:
         checks.subject_ids("document.subject_ids", row.subject_ids)
 
 
-COLLECTION_PATHS = frozenset({"title", "description", "chunking", "filter_fields", "egress"})
+COLLECTION_PATHS = frozenset(
+    {"title", "description", "chunking", "filter_fields", "egress", "retention"}
+)
 DOCUMENT_PATHS = frozenset(
     {"title", "content", "mime_type", "source_uri", "metadata", "labels", "subject_ids"}
 )
@@ -238,6 +243,16 @@ def _merged(
     """The metadata with single keys replaced; a key that is not given is removed."""
     kept = {key: value for key, value in metadata.items() if key not in keys}
     return kept | {key: given[key] for key in keys if key in given}
+
+
+def _retention(checks: Checks, message: CollectionMessage) -> int:
+    """In seconds; parts of one do not count."""
+    if not message.HasField("retention"):
+        return DEFAULT_RETENTION_SECONDS
+    seconds = message.retention.seconds
+    if not 0 <= seconds <= LONGEST_RETENTION_SECONDS:
+        checks.fault("collection.retention", "must be 0 seconds to 36525 days")
+    return seconds
 
 
 def _filter_fields(checks: Checks, message: CollectionMessage) -> tuple[FilterField, ...]:

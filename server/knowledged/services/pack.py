@@ -4,6 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from asyncpg import Record
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from knowledge.v1.audit_event_pb2 import AuditEvent as AuditEventMessage
@@ -12,6 +13,7 @@ from knowledge.v1.chunk_pb2 import Chunk as ChunkMessage
 from knowledge.v1.collection_pb2 import ChunkingPolicy, FilterField
 from knowledge.v1.collection_pb2 import Collection as CollectionMessage
 from knowledge.v1.document_pb2 import Document as DocumentMessage
+from knowledge.v1.document_pb2 import DocumentRevision
 from knowledge.v1.vector_pb2 import Vector
 from knowledge.v1.vector_service_pb2 import Hit
 from knowledged.audit_leaf import leaf_hash, microseconds
@@ -22,6 +24,7 @@ from knowledged.store.audit import AuditEvent
 from knowledged.store.chunks import Chunk
 from knowledged.store.collections import Collection
 from knowledged.store.documents import Document
+from knowledged.store.revisions import Revision
 
 _MILLION = 1_000_000
 
@@ -37,7 +40,11 @@ def timestamp(instant: datetime) -> Timestamp:
 
 
 def receipt(made: Receipt | None) -> AuditReceipt | None:
-    return AuditReceipt(event_id=made.event_id, leaf_hash=made.leaf_hash) if made else None
+    return sent_receipt(made) if made else None
+
+
+def sent_receipt(made: Receipt) -> AuditReceipt:
+    return AuditReceipt(event_id=made.event_id, leaf_hash=made.leaf_hash)
 
 
 def collection(row: Collection, document_count: int = 0) -> CollectionMessage:
@@ -62,6 +69,7 @@ def collection(row: Collection, document_count: int = 0) -> CollectionMessage:
         create_time=timestamp(row.create_time),
         update_time=timestamp(row.update_time),
         document_count=document_count,
+        retention=Duration(seconds=row.retention_seconds),
     )
 
 
@@ -84,11 +92,20 @@ def document(row: Document) -> DocumentMessage:
         create_time=timestamp(row.create_time),
         update_time=timestamp(row.update_time),
         delete_time=timestamp(row.delete_time) if row.delete_time else None,
+        purge_time=timestamp(row.purge_time) if row.purge_time else None,
         chunk_count=row.chunk_count,
     )
     if row.metadata:
         fill(message.metadata, row.metadata)
     return message
+
+
+def revision(row: Revision) -> DocumentRevision:
+    return DocumentRevision(
+        document=document(row.document),
+        event_id=str(row.event_id),
+        until_time=timestamp(row.until_time) if row.until_time else None,
+    )
 
 
 def chunk(row: Chunk, document_name: str) -> ChunkMessage:

@@ -1,9 +1,9 @@
 """What a mutation leaves behind: its audit event, and the key by which a repeat is known."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from google.protobuf.message import Message
 from uuid_utils.compat import uuid7
@@ -30,6 +30,14 @@ def request_key(call: Call, request: Message, request_id: UUID | None) -> Reques
     body = request.SerializeToString(deterministic=True) if request_id else b""
     digest = hashlib.sha256(body).digest()
     return RequestKey(call.principal.subject, call.method.path, request_id, digest)
+
+
+def item_keys(key: RequestKey, count: int) -> list[RequestKey]:
+    """A key for each item of a batch: the first has the batch's own, the others derive from it."""
+    if key.request_id is None:
+        return [key] * count
+    ids = [key.request_id, *(uuid5(key.request_id, str(place)) for place in range(1, count))]
+    return [replace(key, request_id=request_id) for request_id in ids[:count]]
 
 
 def mutation(call: Call, key: RequestKey, change: Change) -> Mutation:

@@ -31,10 +31,11 @@ CREATE: LiteralString = recorded(
         insert into knowledge.collection
                (collection_uid, collection_id, title, description, dimension, distance,
                 embedding_model, language, chunk_max_tokens, chunk_overlap_tokens, filter_fields,
-                egress, active_space_uid, event_id, create_time, update_time)
+                egress, active_space_uid, event_id, create_time, update_time, retention_seconds)
         select $3::uuid, $4::text, $7::text, $17::text, $8::int, $9::smallint, $10::text, $11::text,
                $12::int, $13::int, $14::jsonb, $15::smallint, $5::uuid,
-               ($1::knowledge.audit_record).event_id, $16::timestamptz, $16::timestamptz
+               ($1::knowledge.audit_record).event_id, $16::timestamptz, $16::timestamptz,
+               $18::bigint
           from gate
         returning active_space_uid, dimension
     )
@@ -71,6 +72,7 @@ async def create(
             c.egress,
             c.create_time,
             c.description,
+            c.retention_seconds,
         )
     except asyncpg.UniqueViolationError as error:
         raise _taken(error) from error
@@ -104,7 +106,7 @@ UPDATE: LiteralString = recorded(
        set title = $5::text, description = $6::text, chunk_max_tokens = $7::int,
            chunk_overlap_tokens = $8::int, filter_fields = $9::jsonb, egress = $10::smallint,
            revision = gate.revision, event_id = ($1::knowledge.audit_record).event_id,
-           update_time = $11::timestamptz
+           update_time = $11::timestamptz, retention_seconds = $12::bigint
       from gate
      where c.collection_uid = gate.resource_uid
     returning c.collection_uid
@@ -130,6 +132,7 @@ async def update(conn: Connection, mutation: Mutation, collection: Collection) -
         fields_json(c.filter_fields),
         c.egress,
         c.update_time,
+        c.retention_seconds,
     )
     return row is not None
 

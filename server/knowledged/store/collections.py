@@ -46,6 +46,7 @@ class Collection:
     active_space_uid: UUID
     create_time: datetime
     update_time: datetime
+    retention_seconds: int = 30 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class Space:
 FIND: LiteralString = """
     select collection_uid, collection_id, title, description, dimension, distance, embedding_model,
            language, chunk_max_tokens, chunk_overlap_tokens, filter_fields, egress, revision,
-           active_space_uid, create_time, update_time
+           active_space_uid, create_time, update_time, retention_seconds
       from knowledge.collection
      where collection_id = $1::text
        and delete_time is null
@@ -87,7 +88,7 @@ SPACE: LiteralString = """
     select c.collection_uid, c.collection_id, c.title, c.description, c.dimension, c.distance,
            c.embedding_model, c.language, c.chunk_max_tokens, c.chunk_overlap_tokens,
            c.filter_fields, c.egress, c.revision, c.active_space_uid, c.create_time, c.update_time,
-           s.state = 3 as indexed, s.ef, s.ready_fields,
+           c.retention_seconds, s.state = 3 as indexed, s.ef, s.ready_fields,
            greatest(pg_stat_get_live_tuples(r.oid), r.reltuples, 0)::bigint as rows
       from knowledge.collection c
       join knowledge.vector_space s on s.space_uid = c.active_space_uid
@@ -113,7 +114,7 @@ async def space(conn: Connection, collection_id: str) -> Space | None:
 LIST: LiteralString = """
     select collection_uid, collection_id, title, description, dimension, distance, embedding_model,
            language, chunk_max_tokens, chunk_overlap_tokens, filter_fields, egress, revision,
-           active_space_uid, create_time, update_time
+           active_space_uid, create_time, update_time, retention_seconds
       from knowledge.collection
      where delete_time is null
        and ($1::text[] is null or collection_id = any ($1::text[]))
@@ -149,7 +150,7 @@ async def list_page(
 BY_UID: LiteralString = """
     select collection_uid, collection_id, title, description, dimension, distance, embedding_model,
            language, chunk_max_tokens, chunk_overlap_tokens, filter_fields, egress, revision,
-           active_space_uid, create_time, update_time
+           active_space_uid, create_time, update_time, retention_seconds
       from knowledge.collection
      where collection_uid = $1::uuid
 """
@@ -203,4 +204,5 @@ def _collection(row: Record) -> Collection:
         row["active_space_uid"],
         row["create_time"],
         row["update_time"],
+        row["retention_seconds"],
     )

@@ -4,8 +4,6 @@ Statements name a collection by the uid that a cache resolved, and check that it
 still at the revision the caller worked with.
 """
 
-from datetime import datetime
-from enum import Enum, auto
 from typing import LiteralString
 
 import asyncpg
@@ -14,19 +12,11 @@ from asyncpg import Record
 from knowledged.database import Connection
 from knowledged.errors import AlreadyExists
 from knowledged.store.collections import Collection
+from knowledged.store.content_parts import Kept
+from knowledged.store.document_steps import FORMER, OLD, PART, Written, changed
 from knowledged.store.documents import Document
 from knowledged.store.pieces import PIECES, NewPieces
 from knowledged.store.requests import Mutation, recorded
-
-
-class Written(Enum):
-    """How a writing statement ended."""
-
-    DONE = auto()
-    REPEATED = auto()
-    STALE = auto()
-    """Collection or document changed since the caller read it, or is gone: read again."""
-
 
 CREATE: LiteralString = recorded(
     """
@@ -145,47 +135,10 @@ def _written(row: Record | None) -> Written:
     return Written.DONE if row["done"] else Written.REPEATED
 
 
-# What a mutation finds: the row locked at its latest. It must still be at the version that the
-# caller read: then nothing happened between that reading, this statement's snapshot, from which
-# spans and vectors are read, and the lock.
-_OLD: LiteralString = """
-    with collection as (
-        select collection_uid, collection_id, language::regconfig as language
-          from knowledge.collection
-         where collection_uid = $4::uuid and revision = $5::bigint and delete_time is null
-           and active_space_uid = $8::uuid
-           for key share
-    ),
-    old as (
-        select *
-          from knowledge.document
-         where document_uid = $3::uuid and collection_uid = $4::uuid
-           for no key update
-    ),
-    target as (
-        select 'collections/' || c.collection_id || '/documents/' || old.document_id as resource,
-               old.document_uid as resource_uid, old.revision + 1 as revision
-          from old cross join collection c
-         where array[old.revision, old.chunk_version] = $6::bigint[] and old.delete_time is null
-    ),
-"""
-
-_FORMER: LiteralString = """
-    , former as (
-        insert into knowledge.document_revision
-               (document_uid, revision, collection_uid, title, content, content_sha256, mime_type,
-                source_uri, metadata, labels, subject_ids, chunk_count, event_id, from_time,
-                to_time)
-        select old.document_uid, old.revision, old.collection_uid, old.title, old.content,
-               old.content_sha256, old.mime_type, old.source_uri, old.metadata, old.labels,
-               old.subject_ids, old.chunk_count, old.event_id, old.update_time, $7::timestamptz
-          from gate cross join old
-    )
-"""
-
 UPDATE: LiteralString = recorded(
-    _OLD,
-    _FORMER,
+    "with" + OLD,
+    PART,
+    FORMER,
     """
     , document as (
         update knowledge.document d
@@ -213,11 +166,13 @@ async def update(
     collection: Collection,
     document: Document,
     pieces: NewPieces,
+    kept: Kept | None,
 ) -> Written:
     """Stores the next revision of a document read at `document.version`.
 
-    Spans that end are closed, new ones opened; vectors of text that left the document are parked,
-    those of text that came back are fetched; the rest keep theirs and get the new fields.
+    `kept` is what its content keeps of the former one, None if it is the same. Spans that end are
+    closed, new ones opened; vectors of text that left the document are parked, those of text that
+    came back are fetched; the rest keep theirs and get the new fields.
     """
     d = document
     row = await conn.fetchrow(
@@ -234,59 +189,7 @@ async def update(
         d.chunk_count,
         *pieces.parameters(),
         *pieces.change(),
+        kept.head if kept else None,
+        kept.tail if kept else None,
     )
-    return _changed(row)
-
-
-def _changed(row: Record | None) -> Written:
-    if row is None or not row["lives"]:
-        return Written.STALE
-    if row["done"]:
-        return Written.DONE
-    return Written.REPEATED if row["fresh"] else Written.STALE
-
-
-DELETE: LiteralString = recorded(
-    _OLD,
-    _FORMER,
-    """
-    , document as (
-        update knowledge.document d
-           set delete_time = $7::timestamptz, update_time = $7::timestamptz,
-               revision = gate.revision, event_id = ($1::knowledge.audit_record).event_id
-          from gate
-         where d.document_uid = gate.resource_uid
-        returning d.document_uid
-    ),
-    taken as (
-        delete from knowledge.chunk_vector v
-         using gate
-         where v.space_uid = $8::uuid and v.document_uid = gate.resource_uid
-        returning v.space_uid, v.chunk_uid, v.document_uid, v.embedding, v.fields
-    ),
-    parked as (
-        insert into knowledge.chunk_vector_parked
-               (space_uid, chunk_uid, document_uid, embedding, fields)
-        select space_uid, chunk_uid, document_uid, embedding, fields from taken
-    )
-    select exists (select from collection) as lives,
-           exists (select from target) as fresh, exists (select from gate) as done
-""",
-)
-
-
-async def delete(
-    conn: Connection, mutation: Mutation, collection: Collection, document: Document, at: datetime
-) -> Written:
-    """Deletes softly a document read at `document.version`, and parks its vectors."""
-    row = await conn.fetchrow(
-        DELETE,
-        *mutation.parameters(),
-        document.document_uid,
-        collection.collection_uid,
-        collection.revision,
-        document.version,
-        at,
-        collection.active_space_uid,
-    )
-    return _changed(row)
+    return changed(row)

@@ -37,6 +37,7 @@ class Document:
     create_time: datetime
     update_time: datetime
     delete_time: datetime | None
+    purge_time: datetime | None = None
 
     @property
     def version(self) -> list[int]:
@@ -70,7 +71,8 @@ GET: LiteralString = """
     select d.document_uid, c.collection_id, d.document_id, d.title,
            case when $4::bool then d.content else '' end as content, d.content_sha256, d.mime_type,
            d.source_uri, d.metadata, d.labels, d.subject_ids, d.origin, d.state, d.last_error,
-           d.chunk_count, d.revision, d.chunk_version, d.create_time, d.update_time, d.delete_time
+           d.chunk_count, d.revision, d.chunk_version, d.create_time, d.update_time, d.delete_time,
+           d.purge_time
       from knowledge.document d
       join knowledge.collection c on c.collection_uid = d.collection_uid
      where c.collection_id = $1::text
@@ -94,42 +96,12 @@ async def get(
     return document_of(row)
 
 
-# A repeated request gets the answer it had, also when the document has moved on since.
-AT_REVISION: LiteralString = """
-    select d.document_uid, c.collection_id, d.document_id,
-           coalesce(r.title, d.title) as title, '' as content,
-           coalesce(r.content_sha256, d.content_sha256) as content_sha256,
-           coalesce(r.mime_type, d.mime_type) as mime_type,
-           coalesce(r.source_uri, d.source_uri) as source_uri,
-           coalesce(r.metadata, d.metadata) as metadata,
-           coalesce(r.labels, d.labels) as labels,
-           coalesce(r.subject_ids, d.subject_ids) as subject_ids,
-           d.origin, d.state, d.last_error,
-           coalesce(r.chunk_count, d.chunk_count) as chunk_count,
-           coalesce(r.revision, d.revision) as revision, d.chunk_version,
-           d.create_time, coalesce(r.from_time, d.update_time) as update_time,
-           case when r.revision is null then d.delete_time end as delete_time
-      from knowledge.document d
-      join knowledge.collection c on c.collection_uid = d.collection_uid
-      left join knowledge.document_revision r
-        on r.document_uid = d.document_uid and r.revision = $2::bigint
-     where d.document_uid = $1::uuid
-"""
-
-
-async def get_at_revision(conn: Connection, document_uid: UUID, revision: int) -> Document:
-    """A document as it was at a revision, without content. NotFound once it is purged."""
-    row = await conn.fetchrow(AT_REVISION, document_uid, revision)
-    if row is None:
-        raise NotFound("document: not found")
-    return document_of(row)
-
-
 LIST: LiteralString = """
     select d.document_uid, c.collection_id, d.document_id, d.title,
            case when $3::bool then d.content else '' end as content, d.content_sha256, d.mime_type,
            d.source_uri, d.metadata, d.labels, d.subject_ids, d.origin, d.state, d.last_error,
-           d.chunk_count, d.revision, d.chunk_version, d.create_time, d.update_time, d.delete_time
+           d.chunk_count, d.revision, d.chunk_version, d.create_time, d.update_time, d.delete_time,
+           d.purge_time
       from knowledge.document d
       join knowledge.collection c on c.collection_uid = d.collection_uid
      where d.collection_uid = $1::uuid
@@ -181,4 +153,5 @@ def document_of(row: Record) -> Document:
         row["create_time"],
         row["update_time"],
         row["delete_time"],
+        row["purge_time"],
     )

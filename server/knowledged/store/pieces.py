@@ -1,5 +1,6 @@
 """The pieces a document's text is cut into, on their way into a document's statement."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import LiteralString
 from uuid import UUID
@@ -177,13 +178,18 @@ class KnownChunk:
 
 
 KNOWN: LiteralString = """
-    select chunk_id, chunk_uid, state
+    select document_uid, chunk_id, chunk_uid, state
       from knowledge.chunk
-     where document_uid = $1::uuid
+     where document_uid = any ($1::uuid[])
 """
 
 
-async def known(conn: Connection, document_uid: UUID) -> dict[str, KnownChunk]:
-    """All texts of a document, of former revisions too, by chunk_id."""
-    rows = await conn.fetch(KNOWN, document_uid)
-    return {row["chunk_id"]: KnownChunk(row["chunk_uid"], row["state"]) for row in rows}
+async def known(
+    conn: Connection, document_uids: Sequence[UUID]
+) -> dict[UUID, dict[str, KnownChunk]]:
+    """All texts of documents, of former revisions too, by document_uid and chunk_id."""
+    found: dict[UUID, dict[str, KnownChunk]] = {}
+    for row in await conn.fetch(KNOWN, document_uids):
+        chunk = KnownChunk(row["chunk_uid"], row["state"])
+        found.setdefault(row["document_uid"], {})[row["chunk_id"]] = chunk
+    return found

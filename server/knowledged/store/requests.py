@@ -6,6 +6,7 @@ resource_uid, revision); from that `RECORD` derives `gate`, which has a row only
 first time, and writes the event from it. What the statement changes, it changes from `gate`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import LiteralString
 from uuid import UUID
@@ -168,6 +169,27 @@ def _answered(row: Record, key: RequestKey) -> Answered:
         raise AlreadyExists(message, reason="REQUEST_ID_REUSED")
     receipt = Receipt(str(row["event_id"]), row["leaf_hash"])
     return Answered(row["resource"], row["resource_uid"], row["revision"], receipt)
+
+
+FIND_MANY: LiteralString = """
+    select request_id, body_hash, resource, resource_uid, revision, event_id, leaf_hash
+      from knowledge.request_log
+     where principal = $1::text and rpc = $2::text and request_id = any ($3::uuid[])
+       and expire_time >= now()
+"""
+
+
+async def find_many(conn: Connection, keys: Sequence[RequestKey]) -> list[Answered | None]:
+    """The answers that the items of a batch had before, in order; empty for the first time.
+
+    Raises AlreadyExists when one of the request_ids stands for another body.
+    """
+    if not keys or keys[0].request_id is None:
+        return []
+    ids = [key.request_id for key in keys]
+    rows = await conn.fetch(FIND_MANY, keys[0].principal, keys[0].rpc, ids)
+    found = {row["request_id"]: _answered(row, keys[0]) for row in rows}
+    return [found.get(request_id) for request_id in ids] if found else []
 
 
 FORGET: LiteralString = """

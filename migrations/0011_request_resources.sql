@@ -1,0 +1,2 @@
+-- A purge looks for the requests that named its documents, and takes the names out.
+create index request_log_by_resource on knowledge.request_log (resource_uid);
