@@ -16,15 +16,19 @@ import grpc
 import grpc.aio
 import pytest
 import pytest_asyncio
+from asking import creation
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from secured import SecuredServer, furnished, write_access_file
 
 from cluster import Cluster, DatabaseUrls
 from knowledge.v1.audit_service_pb2_grpc import AuditServiceStub
+from knowledge.v1.chunk_pb2 import Chunk
 from knowledge.v1.collection_pb2 import Collection
 from knowledge.v1.config_service_pb2_grpc import ConfigServiceStub
-from knowledge.v1.knowledge_service_pb2 import CreateCollectionRequest
+from knowledge.v1.document_pb2 import VIEW_FULL, Document
+from knowledge.v1.knowledge_service_pb2 import CreateCollectionRequest, GetDocumentRequest
 from knowledge.v1.knowledge_service_pb2_grpc import KnowledgeServiceStub
+from knowledge.v1.vector_service_pb2 import ListChunksRequest, SearchRequest
 from knowledge.v1.vector_service_pb2_grpc import VectorServiceStub
 from knowledged.app import Running
 from served import Serve
@@ -148,3 +152,47 @@ async def secured_server(
         grpc.aio.insecure_channel(f"127.0.0.1:{running.port}") as opened,
     ):
         yield await furnished(opened, subjects)
+
+
+@pytest.fixture
+def create(knowledge: Any, collection: Collection) -> Callable[..., Any]:
+    """`await create("id", content=...)`: a document in `collection`."""
+
+    async def make(document_id: str = "", **fields: Any) -> Document:
+        answer = await knowledge.CreateDocument(creation(collection, document_id, **fields))
+        return answer.document
+
+    return make
+
+
+@pytest.fixture
+def read(knowledge: Any) -> Callable[..., Any]:
+    """`await read(document)`: the document as it is now."""
+
+    async def get(document: Document) -> Document:
+        answer = await knowledge.GetDocument(GetDocumentRequest(name=document.name))
+        return answer.document
+
+    return get
+
+
+@pytest.fixture
+def chunks(vectors: Any) -> Callable[..., Any]:
+    """`await chunks(document)`: its chunks in order, whole."""
+
+    async def listed(document: Document) -> list[Chunk]:
+        request = ListChunksRequest(parent=document.name, view=VIEW_FULL, page_size=1000)
+        return list((await vectors.ListChunks(request)).chunks)
+
+    return listed
+
+
+@pytest.fixture
+def found(vectors: Any, collection: Collection) -> Callable[..., Any]:
+    """`await found("text")`: the names of the documents that a search finds, best first."""
+
+    async def search(text: str) -> list[str]:
+        answer = await vectors.Search(SearchRequest(collection=collection.name, text=text))
+        return [hit.document.name for hit in answer.hits]
+
+    return search
