@@ -51,6 +51,7 @@ from knowledged.services.audit import Audit
 from knowledged.services.chunks import Chunks
 from knowledged.services.collections import Collections
 from knowledged.services.config import Config
+from knowledged.services.document_batches import DocumentBatches
 from knowledged.services.documents import Documents
 from knowledged.services.drafts import Drafts
 from knowledged.services.health import Health
@@ -118,6 +119,7 @@ def services(supplies: Supplies) -> dict[str, tuple[object, ...]]:
             Documents(supplies),
             Revisions(supplies),
             Purges(supplies),
+            DocumentBatches(supplies),
         ),
         "knowledge.v1.VectorService": (Chunks(supplies), Search(supplies)),
         "knowledge.v1.AuditService": (Audit(supplies),),

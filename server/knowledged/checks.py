@@ -35,6 +35,10 @@ class Checks:
         if self.violations:
             raise Invalid(*self.violations)
 
+    def adopt(self, at: str, item: "Checks") -> None:
+        """Takes over the faults of one item of a list, which is found at `at`."""
+        self.violations += [Violation(f"{at}.{v.field}", v.description) for v in item.violations]
+
     def name(self, field: str, value: str, parse: Callable[[str], T | None], shape: str) -> T:
         """The parts of a resource name of the shape given; ends the checks when it is none."""
         parts = parse(value)

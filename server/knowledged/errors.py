@@ -43,6 +43,7 @@ class DomainError(Exception):
     code = Code.INTERNAL
     reason = "INTERNAL"
     retry_after_seconds: float | None = None
+    violations: tuple[Violation, ...] = ()
 
     def __init__(self, message: str, *, reason: str | None = None, **metadata: str) -> None:
         super().__init__(message)
@@ -202,7 +203,7 @@ def status_of(error: BaseException) -> Status:
             error.reason,
             error.message,
             error.retry_after_seconds,
-            getattr(error, "violations", ()),
+            error.violations,
             error.metadata,
         )
     known = (_FOREIGN[cls] for cls in type(error).__mro__ if cls in _FOREIGN)

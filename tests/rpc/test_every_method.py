@@ -69,6 +69,18 @@ def requests(name: str, event_id: str) -> dict[str, Message]:
         f"{KNOWLEDGE}PurgeDocuments": k.PurgeDocumentsRequest(parent=name, filter="revision > 9"),
         f"{KNOWLEDGE}ListDocumentRevisions": k.ListDocumentRevisionsRequest(parent=document),
         f"{KNOWLEDGE}RollbackDocument": k.RollbackDocumentRequest(name=document, revision=1),
+        f"{KNOWLEDGE}BatchGetDocuments": k.BatchGetDocumentsRequest(parent=name, names=[document]),
+        f"{KNOWLEDGE}BatchCreateDocuments": k.BatchCreateDocumentsRequest(
+            parent=name,
+            requests=[k.CreateDocumentRequest(document=d.Document(origin=d.ORIGIN_CALLER))],
+        ),
+        f"{KNOWLEDGE}BatchUpdateDocuments": k.BatchUpdateDocumentsRequest(
+            parent=name,
+            requests=[k.UpdateDocumentRequest(document=d.Document(name=document, title="changed"))],
+        ),
+        f"{KNOWLEDGE}BatchDeleteDocuments": k.BatchDeleteDocumentsRequest(
+            parent=name, requests=[k.DeleteDocumentRequest(name=document)]
+        ),
         f"{VECTOR}UpsertChunks": v.UpsertChunksRequest(
             parent=document, chunks=[ch.Chunk(chunk_id="x", content="a text")]
         ),
@@ -103,6 +115,10 @@ ALLOWED = {
     f"{KNOWLEDGE}PurgeDocuments": {"admin"},
     f"{KNOWLEDGE}ListDocumentRevisions": {"reader", "writer", "admin"},
     f"{KNOWLEDGE}RollbackDocument": {"writer", "admin"},
+    f"{KNOWLEDGE}BatchGetDocuments": {"reader", "writer", "admin"},
+    f"{KNOWLEDGE}BatchCreateDocuments": {"writer", "admin"},
+    f"{KNOWLEDGE}BatchUpdateDocuments": {"writer", "admin"},
+    f"{KNOWLEDGE}BatchDeleteDocuments": {"writer", "admin"},
     f"{VECTOR}UpsertChunks": {"writer", "admin"},
     f"{VECTOR}GetChunk": {"reader", "writer", "admin"},
     f"{VECTOR}ListChunks": {"reader", "writer", "admin"},

@@ -1079,3 +1079,257 @@ class RollbackDocumentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RollbackDocumentResponse: _TypeAlias = RollbackDocumentResponse  # noqa: Y015
+
+@_typing.final
+class BatchGetDocumentsRequest(_message.Message):
+    """Asks for several documents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """"collections/{collection}"."""
+    view: _document_pb2.View.ValueType
+    """How much of each. Default: VIEW_FULL."""
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """"collections/{collection}/documents/{document}", each of this collection; 1 to the server's batch
+        limit (GetServerInfo, default 1000).
+        """
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+        view: _document_pb2.View.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names", "parent", b"parent", "view", b"view"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetDocumentsRequest: _TypeAlias = BatchGetDocumentsRequest  # noqa: Y015
+
+@_typing.final
+class BatchGetDocumentsResponse(_message.Message):
+    """Several documents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def documents(self) -> _containers.RepeatedCompositeFieldContainer[_document_pb2.Document]:
+        """In the order of `names`, deleted ones too. RESOURCE_EXHAUSTED if they pass the message limit."""
+
+    def __init__(
+        self,
+        *,
+        documents: _abc.Iterable[_document_pb2.Document] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetDocumentsResponse: _TypeAlias = BatchGetDocumentsResponse  # noqa: Y015
+
+@_typing.final
+class BatchCreateDocumentsRequest(_message.Message):
+    """Asks for several new documents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """"collections/{collection}"."""
+    request_id: _builtins.str
+    """A UUID that makes a repeat of the whole batch harmless. Default: none."""
+    validate_only: _builtins.bool
+    """Check everything, store nothing. The answers have no receipts."""
+    wait: _builtins.bool
+    """Answer only when all can be searched, within the deadline. Without it, a batch of more new chunks
+    than GetServerInfo's inline limit answers PENDING.
+    """
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreateDocumentRequest]:
+        """Each as for CreateDocument, of this collection, no document twice; 1 to the server's batch limit
+        (GetServerInfo, default 1000). Their own request_id, validate_only and wait must be left empty.
+        """
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        requests: _abc.Iterable[Global___CreateDocumentRequest] | None = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+        wait: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "request_id", b"request_id", "requests", b"requests", "validate_only", b"validate_only", "wait", b"wait"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCreateDocumentsRequest: _TypeAlias = BatchCreateDocumentsRequest  # noqa: Y015
+
+@_typing.final
+class BatchCreateDocumentsResponse(_message.Message):
+    """The new documents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESPONSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def responses(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreateDocumentResponse]:
+        """In the order of `requests`."""
+
+    def __init__(
+        self,
+        *,
+        responses: _abc.Iterable[Global___CreateDocumentResponse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["responses", b"responses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCreateDocumentsResponse: _TypeAlias = BatchCreateDocumentsResponse  # noqa: Y015
+
+@_typing.final
+class BatchUpdateDocumentsRequest(_message.Message):
+    """Asks for several changes of documents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """"collections/{collection}"."""
+    request_id: _builtins.str
+    """A UUID that makes a repeat of the whole batch harmless. Default: none."""
+    validate_only: _builtins.bool
+    """Check everything, store nothing. The answers have no receipts."""
+    wait: _builtins.bool
+    """As in BatchCreateDocumentsRequest."""
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___UpdateDocumentRequest]:
+        """Each as for UpdateDocument, of this collection, no document twice; 1 to the server's batch limit
+        (GetServerInfo, default 1000). Their own request_id, validate_only and wait must be left empty.
+        """
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        requests: _abc.Iterable[Global___UpdateDocumentRequest] | None = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+        wait: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "request_id", b"request_id", "requests", b"requests", "validate_only", b"validate_only", "wait", b"wait"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchUpdateDocumentsRequest: _TypeAlias = BatchUpdateDocumentsRequest  # noqa: Y015
+
+@_typing.final
+class BatchUpdateDocumentsResponse(_message.Message):
+    """The changed documents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESPONSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def responses(self) -> _containers.RepeatedCompositeFieldContainer[Global___UpdateDocumentResponse]:
+        """In the order of `requests`."""
+
+    def __init__(
+        self,
+        *,
+        responses: _abc.Iterable[Global___UpdateDocumentResponse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["responses", b"responses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchUpdateDocumentsResponse: _TypeAlias = BatchUpdateDocumentsResponse  # noqa: Y015
+
+@_typing.final
+class BatchDeleteDocumentsRequest(_message.Message):
+    """Asks for several deletions of documents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """"collections/{collection}"."""
+    request_id: _builtins.str
+    """A UUID that makes a repeat of the whole batch harmless. Default: none."""
+    validate_only: _builtins.bool
+    """Check everything, store nothing. The answers have no receipts."""
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeleteDocumentRequest]:
+        """Each as for DeleteDocument, of this collection, no document twice; 1 to the server's batch limit
+        (GetServerInfo, default 1000). Their own request_id and validate_only must be left empty.
+        """
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        requests: _abc.Iterable[Global___DeleteDocumentRequest] | None = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "request_id", b"request_id", "requests", b"requests", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchDeleteDocumentsRequest: _TypeAlias = BatchDeleteDocumentsRequest  # noqa: Y015
+
+@_typing.final
+class BatchDeleteDocumentsResponse(_message.Message):
+    """The deleted documents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESPONSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def responses(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeleteDocumentResponse]:
+        """In the order of `requests`."""
+
+    def __init__(
+        self,
+        *,
+        responses: _abc.Iterable[Global___DeleteDocumentResponse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["responses", b"responses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchDeleteDocumentsResponse: _TypeAlias = BatchDeleteDocumentsResponse  # noqa: Y015

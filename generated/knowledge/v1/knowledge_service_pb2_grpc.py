@@ -109,6 +109,26 @@ class KnowledgeServiceStub:
                 request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.RollbackDocumentRequest.SerializeToString,
                 response_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.RollbackDocumentResponse.FromString,
                 _registered_method=True)
+        self.BatchGetDocuments = channel.unary_unary(
+                '/knowledge.v1.KnowledgeService/BatchGetDocuments',
+                request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.BatchGetDocumentsRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.BatchGetDocumentsResponse.FromString,
+                _registered_method=True)
+        self.BatchCreateDocuments = channel.unary_unary(
+                '/knowledge.v1.KnowledgeService/BatchCreateDocuments',
+                request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.BatchCreateDocumentsRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.BatchCreateDocumentsResponse.FromString,
+                _registered_method=True)
+        self.BatchUpdateDocuments = channel.unary_unary(
+                '/knowledge.v1.KnowledgeService/BatchUpdateDocuments',
+                request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.BatchUpdateDocumentsRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.BatchUpdateDocumentsResponse.FromString,
+                _registered_method=True)
+        self.BatchDeleteDocuments = channel.unary_unary(
+                '/knowledge.v1.KnowledgeService/BatchDeleteDocuments',
+                request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.BatchDeleteDocumentsRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.BatchDeleteDocumentsResponse.FromString,
+                _registered_method=True)
 
 
 class KnowledgeServiceServicer:
@@ -223,6 +243,36 @@ class KnowledgeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchGetDocuments(self, request, context):
+        """Reads several documents of a collection, in the order asked for. NOT_FOUND, naming each by its
+        index, if one is missing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchCreateDocuments(self, request, context):
+        """Makes several documents of a collection: all or none. Each has its own audit event. Every item
+        that cannot be done is named by its index in BadRequest, whatever the status code.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchUpdateDocuments(self, request, context):
+        """Changes several documents of a collection, as BatchCreateDocuments makes them: all or none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchDeleteDocuments(self, request, context):
+        """Deletes several documents of a collection softly: all or none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_KnowledgeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -295,6 +345,26 @@ def add_KnowledgeServiceServicer_to_server(servicer, server):
                     servicer.RollbackDocument,
                     request_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.RollbackDocumentRequest.FromString,
                     response_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.RollbackDocumentResponse.SerializeToString,
+            ),
+            'BatchGetDocuments': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetDocuments,
+                    request_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.BatchGetDocumentsRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.BatchGetDocumentsResponse.SerializeToString,
+            ),
+            'BatchCreateDocuments': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchCreateDocuments,
+                    request_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.BatchCreateDocumentsRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.BatchCreateDocumentsResponse.SerializeToString,
+            ),
+            'BatchUpdateDocuments': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchUpdateDocuments,
+                    request_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.BatchUpdateDocumentsRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.BatchUpdateDocumentsResponse.SerializeToString,
+            ),
+            'BatchDeleteDocuments': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchDeleteDocuments,
+                    request_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.BatchDeleteDocumentsRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.BatchDeleteDocumentsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -680,6 +750,114 @@ class KnowledgeService:
             '/knowledge.v1.KnowledgeService/RollbackDocument',
             knowledge_dot_v1_dot_knowledge__service__pb2.RollbackDocumentRequest.SerializeToString,
             knowledge_dot_v1_dot_knowledge__service__pb2.RollbackDocumentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetDocuments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.KnowledgeService/BatchGetDocuments',
+            knowledge_dot_v1_dot_knowledge__service__pb2.BatchGetDocumentsRequest.SerializeToString,
+            knowledge_dot_v1_dot_knowledge__service__pb2.BatchGetDocumentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchCreateDocuments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.KnowledgeService/BatchCreateDocuments',
+            knowledge_dot_v1_dot_knowledge__service__pb2.BatchCreateDocumentsRequest.SerializeToString,
+            knowledge_dot_v1_dot_knowledge__service__pb2.BatchCreateDocumentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchUpdateDocuments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.KnowledgeService/BatchUpdateDocuments',
+            knowledge_dot_v1_dot_knowledge__service__pb2.BatchUpdateDocumentsRequest.SerializeToString,
+            knowledge_dot_v1_dot_knowledge__service__pb2.BatchUpdateDocumentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchDeleteDocuments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.KnowledgeService/BatchDeleteDocuments',
+            knowledge_dot_v1_dot_knowledge__service__pb2.BatchDeleteDocumentsRequest.SerializeToString,
+            knowledge_dot_v1_dot_knowledge__service__pb2.BatchDeleteDocumentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

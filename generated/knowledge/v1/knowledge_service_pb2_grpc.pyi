@@ -76,6 +76,18 @@ class KnowledgeServiceStub:
     before keeps its vectors; nothing of it is embedded again. NOT_FOUND when there is no such
     revision; FAILED_PRECONDITION when the document is deleted.
     """
+    BatchGetDocuments: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.BatchGetDocumentsRequest, _knowledge_service_pb2.BatchGetDocumentsResponse]
+    """Reads several documents of a collection, in the order asked for. NOT_FOUND, naming each by its
+    index, if one is missing.
+    """
+    BatchCreateDocuments: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.BatchCreateDocumentsRequest, _knowledge_service_pb2.BatchCreateDocumentsResponse]
+    """Makes several documents of a collection: all or none. Each has its own audit event. Every item
+    that cannot be done is named by its index in BadRequest, whatever the status code.
+    """
+    BatchUpdateDocuments: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.BatchUpdateDocumentsRequest, _knowledge_service_pb2.BatchUpdateDocumentsResponse]
+    """Changes several documents of a collection, as BatchCreateDocuments makes them: all or none."""
+    BatchDeleteDocuments: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.BatchDeleteDocumentsRequest, _knowledge_service_pb2.BatchDeleteDocumentsResponse]
+    """Deletes several documents of a collection softly: all or none."""
 
 @_typing.type_check_only
 class KnowledgeServiceAsyncStub(KnowledgeServiceStub):
@@ -125,6 +137,18 @@ class KnowledgeServiceAsyncStub(KnowledgeServiceStub):
     before keeps its vectors; nothing of it is embedded again. NOT_FOUND when there is no such
     revision; FAILED_PRECONDITION when the document is deleted.
     """
+    BatchGetDocuments: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.BatchGetDocumentsRequest, _knowledge_service_pb2.BatchGetDocumentsResponse]  # type: ignore[assignment]
+    """Reads several documents of a collection, in the order asked for. NOT_FOUND, naming each by its
+    index, if one is missing.
+    """
+    BatchCreateDocuments: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.BatchCreateDocumentsRequest, _knowledge_service_pb2.BatchCreateDocumentsResponse]  # type: ignore[assignment]
+    """Makes several documents of a collection: all or none. Each has its own audit event. Every item
+    that cannot be done is named by its index in BadRequest, whatever the status code.
+    """
+    BatchUpdateDocuments: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.BatchUpdateDocumentsRequest, _knowledge_service_pb2.BatchUpdateDocumentsResponse]  # type: ignore[assignment]
+    """Changes several documents of a collection, as BatchCreateDocuments makes them: all or none."""
+    BatchDeleteDocuments: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.BatchDeleteDocumentsRequest, _knowledge_service_pb2.BatchDeleteDocumentsResponse]  # type: ignore[assignment]
+    """Deletes several documents of a collection softly: all or none."""
 
 class KnowledgeServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps collections and the documents in them.
@@ -255,5 +279,41 @@ class KnowledgeServiceServicer(metaclass=_abc_1.ABCMeta):
         before keeps its vectors; nothing of it is embedded again. NOT_FOUND when there is no such
         revision; FAILED_PRECONDITION when the document is deleted.
         """
+
+    @_abc_1.abstractmethod
+    def BatchGetDocuments(
+        self,
+        request: _knowledge_service_pb2.BatchGetDocumentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_knowledge_service_pb2.BatchGetDocumentsResponse, _abc.Awaitable[_knowledge_service_pb2.BatchGetDocumentsResponse]]:
+        """Reads several documents of a collection, in the order asked for. NOT_FOUND, naming each by its
+        index, if one is missing.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchCreateDocuments(
+        self,
+        request: _knowledge_service_pb2.BatchCreateDocumentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_knowledge_service_pb2.BatchCreateDocumentsResponse, _abc.Awaitable[_knowledge_service_pb2.BatchCreateDocumentsResponse]]:
+        """Makes several documents of a collection: all or none. Each has its own audit event. Every item
+        that cannot be done is named by its index in BadRequest, whatever the status code.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchUpdateDocuments(
+        self,
+        request: _knowledge_service_pb2.BatchUpdateDocumentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_knowledge_service_pb2.BatchUpdateDocumentsResponse, _abc.Awaitable[_knowledge_service_pb2.BatchUpdateDocumentsResponse]]:
+        """Changes several documents of a collection, as BatchCreateDocuments makes them: all or none."""
+
+    @_abc_1.abstractmethod
+    def BatchDeleteDocuments(
+        self,
+        request: _knowledge_service_pb2.BatchDeleteDocumentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_knowledge_service_pb2.BatchDeleteDocumentsResponse, _abc.Awaitable[_knowledge_service_pb2.BatchDeleteDocumentsResponse]]:
+        """Deletes several documents of a collection softly: all or none."""
 
 def add_KnowledgeServiceServicer_to_server(servicer: KnowledgeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

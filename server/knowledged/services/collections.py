@@ -138,6 +138,9 @@ class Collections:
             if not force and not await collection_changes.is_empty(conn, row.collection_uid):
                 message = "the collection has documents; set force to delete them, too"
                 raise WrongState(message, reason="COLLECTION_NOT_EMPTY")
+            if await collection_changes.has_held(conn, row.collection_uid):
+                message = "a document of the collection is under legal hold"
+                raise WrongState(message, reason="LEGAL_HOLD")
             return await collection_changes.delete(
                 conn, made, row.collection_uid, made.event.occurred_at
             )

@@ -4,7 +4,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from knowledge.v1 import knowledge_service_pb2 as pb
-from knowledge.v1.document_pb2 import Document as DocumentMessage
 from knowledge.v1.document_pb2 import View
 from knowledged.call import Call
 from knowledged.checks import Checks
@@ -102,9 +101,7 @@ class Documents:
         checks, message = Checks(), request.document
         names = checks.name("document.name", message.name, document_of, SHAPE)
         key = request_key(call, request, checks.request_id(request.request_id))
-        paths = mask_paths(
-            checks, list(request.update_mask.paths), DOCUMENT_PATHS, _populated(message)
-        )
+        paths = update_paths(checks, request)
         asked = Asked(call, key, request.validate_only, request.wait)
         update = Update(names, message, paths, request.etag, request.allow_missing)
         stored = await self._writer.update(asked, update, checks)
@@ -153,6 +150,8 @@ def _moment(checks: Checks, request: pb.GetDocumentRequest) -> Moment | None:
     return Moment(request.revision or None, as_of)
 
 
-def _populated(message: DocumentMessage) -> frozenset[str]:
-    """Without a mask: all fields that are set in the message."""
-    return frozenset(field.name for field, _ in message.ListFields()) & DOCUMENT_PATHS
+def update_paths(checks: Checks, request: pb.UpdateDocumentRequest) -> frozenset[str]:
+    """What an update changes; without a mask all fields that are set in its document."""
+    populated = frozenset(field.name for field, _ in request.document.ListFields())
+    mask = list(request.update_mask.paths)
+    return mask_paths(checks, mask, DOCUMENT_PATHS, populated & DOCUMENT_PATHS)

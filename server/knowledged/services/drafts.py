@@ -172,7 +172,7 @@ class Drafts:
     def changed_document(
         self, checks: Checks, row: Document, message: DocumentMessage, paths: frozenset[str]
     ) -> Document:
-        """The row with the message's values at `paths`, checked whole; faults go to the checks."""
+        """The row with the message's values at `paths`, checked; faults go to the checks."""
         given = to_json(message.metadata)
         values: dict[str, object] = {
             "title": message.title,
@@ -188,22 +188,23 @@ class Drafts:
         keys = [path.partition(".")[2] for path in paths if path.startswith("metadata.")]
         row = replace(row, metadata=_merged(row.metadata, given, keys)) if keys else row
         self._check_document(checks, row)
+        if "content" not in paths:
+            return row
+        self._check_content(checks, row)
         return replace(row, content_sha256=hashlib.sha256(row.content.encode()).digest())
 
     def _check_document(self, checks: Checks, row: Document) -> None:
         checks.text("document.title", row.title, LONGEST_TITLE)
-        checks.text(
-            "document.content",
-            row.content,
-            self.most_content_characters,
-            required=row.origin == SERVER,
-        )
         if row.mime_type not in MIME_TYPES:
             checks.fault("document.mime_type", f"must be one of {', '.join(MIME_TYPES)}")
         checks.text("document.source_uri", row.source_uri, 2048)
         checks.json("document.metadata", row.metadata, LARGEST_METADATA)
         checks.labels("document.labels", row.labels)
         checks.subject_ids("document.subject_ids", row.subject_ids)
+
+    def _check_content(self, checks: Checks, row: Document) -> None:
+        most, required = self.most_content_characters, row.origin == SERVER
+        checks.text("document.content", row.content, most, required=required)
 
 
 COLLECTION_PATHS = frozenset(

@@ -150,6 +150,12 @@ IS_EMPTY: LiteralString = """
                 where collection_uid = $1::uuid and delete_time is null)
 """
 
+HAS_HELD: LiteralString = """
+    select exists (
+               select from knowledge.document
+                where collection_uid = $1::uuid and knowledge.is_held(document_uid))
+"""
+
 # Logical only: rows and partition go in the background.
 DELETE: LiteralString = recorded(
     """
@@ -184,6 +190,11 @@ async def lock(conn: Connection, collection_uid: UUID) -> bool:
 
 async def is_empty(conn: Connection, collection_uid: UUID) -> bool:
     return bool(await conn.fetchval(IS_EMPTY, collection_uid))
+
+
+async def has_held(conn: Connection, collection_uid: UUID) -> bool:
+    """Whether one of its documents is under legal hold."""
+    return bool(await conn.fetchval(HAS_HELD, collection_uid))
 
 
 async def delete(conn: Connection, mutation: Mutation, collection_uid: UUID, at: datetime) -> bool:

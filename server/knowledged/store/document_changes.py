@@ -4,6 +4,7 @@ Statements name a collection by the uid that a cache resolved, and check that it
 still at the revision the caller worked with.
 """
 
+from dataclasses import replace
 from typing import LiteralString
 
 import asyncpg
@@ -89,25 +90,31 @@ async def create(
 
     Raises AlreadyExists when the id is taken, by a deleted document too.
     """
-    d = document
     try:
-        row = await conn.fetchrow(
-            CREATE,
-            *mutation.parameters(),
-            collection.collection_uid,
-            collection.revision,
-            d.document_uid,
-            d.document_id,
-            *_contents(d),
-            d.origin,
-            d.state,
-            d.chunk_count,
-            d.create_time,
-            *pieces.parameters(),
-        )
+        row = await conn.fetchrow(CREATE, *creation(mutation, collection, document, pieces))
     except asyncpg.UniqueViolationError as error:
         raise _taken(error) from error
     return _written(row)
+
+
+def creation(
+    mutation: Mutation, collection: Collection, document: Document, pieces: NewPieces
+) -> tuple[object, ...]:
+    """The parameters of `CREATE`."""
+    d = document
+    return (
+        *mutation.parameters(),
+        collection.collection_uid,
+        collection.revision,
+        d.document_uid,
+        d.document_id,
+        *_contents(d),
+        d.origin,
+        d.state,
+        d.chunk_count,
+        d.create_time,
+        *pieces.parameters(),
+    )
 
 
 def _taken(error: asyncpg.UniqueViolationError) -> Exception:
@@ -142,7 +149,10 @@ UPDATE: LiteralString = recorded(
     """
     , document as (
         update knowledge.document d
-           set title = $9::text, content = $10::text, content_sha256 = $11::bytea,
+           set title = $9::text,
+               -- The same content is not written again, however long it is.
+               content = case when $34::int is null then d.content else $10::text end,
+               content_sha256 = $11::bytea,
                mime_type = $12::text, source_uri = $13::text, metadata = $14::jsonb,
                labels = $15::jsonb, subject_ids = $16::text[], state = $17::smallint,
                last_error = '', chunk_count = $18::int, revision = gate.revision,
@@ -174,9 +184,20 @@ async def update(
     closed, new ones opened; vectors of text that left the document are parked, those of text that
     came back are fetched; the rest keep theirs and get the new fields.
     """
-    d = document
-    row = await conn.fetchrow(
-        UPDATE,
+    parameters = next_revision(mutation, collection, document, pieces, kept)
+    return changed(await conn.fetchrow(UPDATE, *parameters))
+
+
+def next_revision(
+    mutation: Mutation,
+    collection: Collection,
+    document: Document,
+    pieces: NewPieces,
+    kept: Kept | None,
+) -> tuple[object, ...]:
+    """The parameters of `UPDATE`."""
+    d = document if kept else replace(document, content="")
+    return (
         *mutation.parameters(),
         d.document_uid,
         collection.collection_uid,
@@ -192,4 +213,3 @@ async def update(
         kept.head if kept else None,
         kept.tail if kept else None,
     )
-    return changed(row)

@@ -3,10 +3,14 @@
 It continues with `PART`, or `SAME_CONTENT` where the content stays, then `FORMER`, then its own.
 """
 
+from collections.abc import Sequence
 from enum import Enum, auto
 from typing import LiteralString
+from uuid import UUID
 
 from asyncpg import Record
+
+from knowledged.database import Connection
 
 
 class Written(Enum):
@@ -92,3 +96,18 @@ def changed(row: Record | None) -> Written:
     if row["done"]:
         return Written.DONE
     return Written.REPEATED if row["fresh"] else Written.STALE
+
+
+LOCK: LiteralString = """
+    select document_uid
+      from knowledge.document
+     where document_uid = any ($1::uuid[])
+     order by document_uid
+       for no key update
+"""
+
+
+async def lock(conn: Connection, document_uids: Sequence[UUID]) -> None:
+    """Locks documents until the transaction ends, in the order of their uids, as everybody does who
+    locks several: so nobody deadlocks."""
+    await conn.fetch(LOCK, document_uids)

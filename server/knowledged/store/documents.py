@@ -1,5 +1,6 @@
 """Reading documents."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import LiteralString
@@ -128,6 +129,42 @@ async def list_page(
     statement, parameters = page.statement(LIST, condition, 3)
     rows = await conn.fetch(statement, collection_uid, show_deleted, content, *parameters)
     return [document_of(row) for row in rows]
+
+
+MANY: LiteralString = """
+    select d.document_uid, c.collection_id, d.document_id, d.title,
+           case when d.document_id = any ($3::text[]) then d.content else '' end as content,
+           d.content_sha256, d.mime_type, d.source_uri, d.metadata, d.labels, d.subject_ids,
+           d.origin, d.state, d.last_error, d.chunk_count, d.revision, d.chunk_version,
+           d.create_time, d.update_time, d.delete_time, d.purge_time
+      from knowledge.document d
+      join knowledge.collection c on c.collection_uid = d.collection_uid
+     where d.collection_uid = $1::uuid
+       and d.document_id = any ($2::text[])
+       and c.delete_time is null
+"""
+
+
+async def get_many(
+    conn: Connection, collection_uid: UUID, document_ids: Sequence[str], whole: Sequence[str]
+) -> dict[str, Document]:
+    """Documents by id, deleted ones too; with content those that `whole` names. What is missing is
+    left out. For a caller whose grant is checked."""
+    rows = await conn.fetch(MANY, collection_uid, document_ids, whole)
+    return {row["document_id"]: document_of(row) for row in rows}
+
+
+# How much `MANY` would read.
+LENGTH: LiteralString = """
+    select coalesce(sum(octet_length(content)), 0)
+      from knowledge.document
+     where collection_uid = $1::uuid and document_id = any ($2::text[])
+"""
+
+
+async def content_bytes(conn: Connection, collection_uid: UUID, document_ids: Sequence[str]) -> int:
+    """What the contents of these documents take, together."""
+    return int(await conn.fetchval(LENGTH, collection_uid, document_ids))
 
 
 def document_of(row: Record) -> Document:

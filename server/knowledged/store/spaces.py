@@ -232,11 +232,18 @@ DROP: LiteralString = """
 PURGE_PARKED: LiteralString = """
     delete from knowledge.chunk_vector_parked where space_uid = $1::uuid
 """
-PURGE_SPACE: LiteralString = "delete from knowledge.vector_space where space_uid = $1::uuid"
+# Stays while documents do, so that those come up again once nobody holds them any more.
+PURGE_SPACE: LiteralString = """
+    delete from knowledge.vector_space s
+     where s.space_uid = $1::uuid
+       and not exists (select from knowledge.document d
+                        where d.collection_uid = s.collection_uid)
+"""
 PURGE_DOCUMENTS: LiteralString = """
     delete from knowledge.document
      where document_uid in (select document_uid from knowledge.document
                              where collection_uid = $1::uuid
+                               and not knowledge.is_held(document_uid)
                              limit $2::int)
 """
 

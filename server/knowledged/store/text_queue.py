@@ -10,6 +10,7 @@ from typing import LiteralString
 from uuid import UUID
 
 from knowledged.database import Connection
+from knowledged.store import document_steps
 from knowledged.store.collections import FilterField, filter_fields
 
 
@@ -48,13 +49,6 @@ async def lease(conn: Connection, at_most: int, seconds: float) -> list[Waiting]
     return [Waiting(*row.values()) for row in rows]
 
 
-LOCK_DOCUMENTS: LiteralString = """
-    select document_uid
-      from knowledge.document
-     where document_uid = any ($1::uuid[])
-     order by document_uid
-       for no key update
-"""
 DESCRIBE: LiteralString = """
     select k.chunk_uid, k.metadata as chunk_metadata, d.metadata, c.filter_fields
       from knowledge.chunk k
@@ -75,7 +69,7 @@ class Described:
 
 async def lock(conn: Connection, waiting: Sequence[Waiting]) -> dict[UUID, Described]:
     """Locks the chunks' documents until the transaction ends; the chunks that are still there."""
-    await conn.fetch(LOCK_DOCUMENTS, list({item.document_uid for item in waiting}))
+    await document_steps.lock(conn, list({item.document_uid for item in waiting}))
     rows = await conn.fetch(DESCRIBE, [item.chunk_uid for item in waiting])
     return {
         row["chunk_uid"]: Described(

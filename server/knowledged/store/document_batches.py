@@ -1,0 +1,51 @@
+"""Batches of documents: the statements of single ones, one after the other, in one transaction.
+
+asyncpg's `fetchmany` sends them together, so that a batch costs few round trips. Whoever writes one
+locks first, in the order of uids: batches over the same documents wait for each other then, and do
+not deadlock.
+"""
+
+from collections.abc import Sequence
+from typing import LiteralString
+
+import asyncpg
+
+from knowledged.database import Connection
+from knowledged.store.document_changes import CREATE, UPDATE
+from knowledged.store.document_removals import DELETE
+
+Parameters = tuple[object, ...]
+
+
+class NotWritten(Exception):
+    """Something changed since the batch was read, or a copy of it was first. Ends the transaction:
+    nothing of the batch is written."""
+
+
+async def create(conn: Connection, creations: Sequence[Parameters]) -> None:
+    """Stores new documents, by the parameters of `document_changes.creation`. Raises NotWritten."""
+    try:
+        await _run(conn, CREATE, creations)
+    except asyncpg.UniqueViolationError as error:
+        if error.constraint_name == "document_id_once":
+            raise NotWritten from error
+        raise
+
+
+async def update(conn: Connection, revisions: Sequence[Parameters]) -> None:
+    """Stores next revisions, by the parameters of `document_changes.next_revision`. Raises
+    NotWritten."""
+    await _run(conn, UPDATE, revisions)
+
+
+async def delete(conn: Connection, deletions: Sequence[Parameters]) -> None:
+    """Deletes softly, by the parameters of `document_removals.deletion`. Raises NotWritten."""
+    await _run(conn, DELETE, deletions)
+
+
+async def _run(
+    conn: Connection, statement: LiteralString, parameters: Sequence[Parameters]
+) -> None:
+    rows = await conn.fetchmany(statement, parameters)
+    if not all(row["done"] for row in rows) or len(rows) != len(parameters):
+        raise NotWritten
