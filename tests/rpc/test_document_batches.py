@@ -333,7 +333,8 @@ async def test_missing_names_of_a_batch_are_named(
 async def test_a_batch_too_large_to_be_answered_is_refused(
     knowledge: Any, collection: c.Collection, create: Any, read: Any
 ) -> None:
-    made = [await create(f"d{i}", content=f"{i} " * 450_000) for i in range(5)]
+    large = {"content": "x" * 900_000, "origin": d.ORIGIN_CALLER}
+    made = [await create(f"d{i}", **large) for i in range(5)]
     request = k.BatchGetDocumentsRequest(parent=collection.name, names=[m.name for m in made])
     refusal = await refused(knowledge.BatchGetDocuments(request))
     assert (refusal.code, refusal.reason) == (Code.RESOURCE_EXHAUSTED, "ANSWER_TOO_LARGE")

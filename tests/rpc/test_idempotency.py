@@ -226,3 +226,18 @@ async def test_racing_creations_of_one_id_leave_one(
     )
     assert codes == {Code.OK: 1, Code.ALREADY_EXISTS: 19}
     assert len(await events_of(audit_log, collection, "documents.create")) == 1
+
+
+async def test_racing_copies_that_carry_an_etag_get_one_answer(
+    knowledge: Any, collection: c.Collection
+) -> None:
+    """Once the first is through, the etag is stale: the others must not stumble over that."""
+    made = (await knowledge.CreateDocument(creation(collection, ""))).document
+    request = k.UpdateDocumentRequest(
+        document=d.Document(name=made.name, title="changed"),
+        etag=made.etag,
+        request_id=new_request_id(),
+    )
+    answers = await asyncio.gather(*(knowledge.UpdateDocument(request) for _ in range(20)))
+    assert {answer.document.revision for answer in answers} == {2}
+    assert len({answer.receipt.event_id for answer in answers}) == 1

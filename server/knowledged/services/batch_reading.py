@@ -12,6 +12,8 @@ from knowledged.store import documents, requests, revisions
 from knowledged.store.collections import Space
 from knowledged.store.documents import Document
 
+Item = tuple[Document | None, Receipt | None]
+
 # Of the contents that one batch may read to change them.
 MOST_CONTENT_BYTES = 64 * 1024 * 1024
 # What an answer holds of each document beside the document.
@@ -24,10 +26,12 @@ class BatchReader:
     def __init__(self, supplies: Supplies) -> None:
         self._supplies = supplies
 
-    async def answered(self, asked: AskedBatch) -> list[tuple[Document | None, Receipt | None]]:
-        """The answers of the copy of this batch that was first; empty if this one is."""
+    async def answered(self, asked: AskedBatch) -> list[Item] | None:
+        """The answers of the copy of this batch that was first; None if this one is."""
         async with self._supplies.database.read(asked.call.left) as conn:
             found = await requests.find_many(conn, asked.keys)
+            if not found:
+                return None
             known = [(each.resource_uid, each.revision) for each in found if each]
             rows = iter(await revisions.at(conn, known))
         receipts = [each.receipt if each else None for each in found]

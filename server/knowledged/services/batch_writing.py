@@ -5,17 +5,14 @@ statement demands to find what was read; else nothing is written, and the batch 
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
-from knowledged.call import Receipt
 from knowledged.checks import Checks
-from knowledged.database import Connection
 from knowledged.errors import AlreadyExists, Conflict, NotFound, WrongState
 from knowledged.services.batch_items import AskedBatch, each
-from knowledged.services.batch_reading import BatchReader
+from knowledged.services.batch_reading import BatchReader, Item
 from knowledged.services.document_removal import deleted
 from knowledged.services.document_writing import Update, check_new, check_types
 from knowledged.services.found_documents import (
@@ -27,15 +24,14 @@ from knowledged.services.found_documents import (
 )
 from knowledged.services.recording import mutation
 from knowledged.services.recutting import cut_new, recut
+from knowledged.services.repeating import repeated
 from knowledged.services.supplies import Supplies
 from knowledged.store import document_batches, document_changes, document_removals, document_steps
 from knowledged.store.collections import Space
-from knowledged.store.document_batches import NotWritten, Parameters
+from knowledged.store.document_batches import Parameters
 from knowledged.store.documents import Document
 from knowledged.store.requests import Mutation
 from knowledged.text import PENDING, Vectors
-
-Item = tuple[Document | None, Receipt | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,44 +71,48 @@ class BatchWriter:
     async def create(self, asked: AskedBatch, rows: Sequence[Document]) -> list[Item]:
         """Stores new documents; AlreadyExists when one of the ids is taken."""
         vectors = Vectors()
-        async for space in self._supplies.directory.attempts(asked.call, asked.collection_id):
-            if answered := await self._reader.answered(asked):
-                return answered
+
+        async def attempt(space: Space) -> list[Item]:
             new = [named(space, row) for row in rows]
             taken = await self._reader.read(asked.call, space, [row.document_id for row in new])
             steps = each(partial(self._new, space, taken), new)
-            if items := await self._stored(asked, space, steps, vectors):
-                return items
-        raise AssertionError("attempts end by raising")
+            return await self._stored(asked, space, steps, vectors)
+
+        return await self._repeated(asked, attempt)
 
     async def update(self, asked: AskedBatch, updates: Sequence[Update]) -> list[Item]:
         """Stores next revisions, and new documents where they are missing and that is allowed."""
         vectors, ids = Vectors(), [update.names[1] for update in updates]
         whole = [u.names[1] for u in updates if u.paths & {"content", "mime_type"}]
-        async for space in self._supplies.directory.attempts(asked.call, asked.collection_id):
-            if answered := await self._reader.answered(asked):
-                return answered
+
+        async def attempt(space: Space) -> list[Item]:
             olds = await self._reader.read(asked.call, space, ids, whole)
             steps = each(partial(self._revised, space, olds), updates)
-            if items := await self._stored(asked, space, steps, vectors):
-                return items
-        raise AssertionError("attempts end by raising")
+            return await self._stored(asked, space, steps, vectors)
+
+        return await self._repeated(asked, attempt)
 
     async def delete(self, asked: AskedBatch, deletions: Sequence[Deletion]) -> list[Item]:
         """Deletes softly; an item that is missing, where that is allowed, has no answer."""
         call, ids = asked.call, [deletion.document_id for deletion in deletions]
-        async for space in self._supplies.directory.attempts(call, asked.collection_id):
-            if answered := await self._reader.answered(asked):
-                return answered
+
+        async def attempt(space: Space) -> list[Item]:
             olds = await self._reader.read(call, space, ids)
             found = each(partial(_deletable, olds), deletions)
             self._reader.refuse_large([row for row in found if row])
             if asked.validate_only or not any(found):
                 call.unaudited = True
                 return [(row, None) for row in found]
-            if items := await self._deleted(asked, space, found):
-                return items
-        raise AssertionError("attempts end by raising")
+            return await self._deleted(asked, space, found)
+
+        return await self._repeated(asked, attempt)
+
+    async def _repeated(
+        self, asked: AskedBatch, attempt: Callable[[Space], Awaitable[list[Item]]]
+    ) -> list[Item]:
+        answered = partial(self._reader.answered, asked)
+        call, collection_id = asked.call, asked.collection_id
+        return await repeated(self._supplies, call, collection_id, answered, attempt)
 
     def _new(self, space: Space, taken: dict[str, Document], row: Document) -> Step:
         check_new(self._supplies, space, row)
@@ -140,22 +140,20 @@ class BatchWriter:
 
     async def _stored(
         self, asked: AskedBatch, space: Space, steps: Sequence[Step], vectors: Vectors
-    ) -> list[Item] | None:
-        """The answers, once all is written; None if something changed meanwhile."""
+    ) -> list[Item]:
+        """The answers, once all is written; NotWritten if something changed meanwhile."""
         self._reader.refuse_large([step.row for step in steps])
         if asked.validate_only:
             asked.call.unaudited = True
             return [(step.row, None) for step in steps]
         new, changed = await self._writes(asked, space, steps, vectors)
 
-        async def write(conn: Connection) -> None:
+        # Created in the order of ids, so that batches of the same ones do not deadlock.
+        by_id = sorted(new.values(), key=lambda w: w.stored.document_id)
+        async with self._supplies.database.transaction(asked.call.left) as conn:
             await document_steps.lock(conn, [w.stored.document_uid for w in changed.values()])
-            by_id = sorted(new.values(), key=lambda w: w.stored.document_id)
             await document_batches.create(conn, [w.parameters for w in by_id])
             await document_batches.update(conn, [w.parameters for w in changed.values()])
-
-        if not await self._written(asked, write):
-            return None
         every = new | changed
         return await self._settled(asked, [every[place] for place in range(len(steps))])
 
@@ -184,7 +182,7 @@ class BatchWriter:
 
     async def _deleted(
         self, asked: AskedBatch, space: Space, found: Sequence[Document | None]
-    ) -> list[Item] | None:
+    ) -> list[Item]:
         writes: dict[int, Write] = {}
         for place, old in enumerate(found):
             if old is not None:
@@ -193,23 +191,11 @@ class BatchWriter:
                 parameters = document_removals.deletion(made, space.collection, row)
                 writes[place] = Write(made, parameters, _next(row))
 
-        async def write(conn: Connection) -> None:
+        async with self._supplies.database.transaction(asked.call.left) as conn:
             await document_steps.lock(conn, [w.stored.document_uid for w in writes.values()])
             await document_batches.delete(conn, [w.parameters for w in writes.values()])
-
-        if not await self._written(asked, write):
-            return None
         items = iter(await self._settled(asked, list(writes.values())))
         return [next(items) if row else (None, None) for row in found]
-
-    async def _written(
-        self, asked: AskedBatch, write: Callable[[Connection], Awaitable[None]]
-    ) -> bool:
-        with suppress(NotWritten):
-            async with self._supplies.database.transaction(asked.call.left) as conn:
-                await write(conn)
-            return True
-        return False
 
     async def _settled(self, asked: AskedBatch, writes: Sequence[Write]) -> list[Item]:
         rows: list[Document] = [write.stored for write in writes]

@@ -18,8 +18,8 @@ from knowledged.services.batch_items import (
     check_once,
     check_parent,
 )
-from knowledged.services.batch_reading import BatchReader
-from knowledged.services.batch_writing import BatchWriter, Deletion, Item
+from knowledged.services.batch_reading import BatchReader, Item
+from knowledged.services.batch_writing import BatchWriter, Deletion
 from knowledged.services.document_writing import Update
 from knowledged.services.documents import COLLECTION_SHAPE, SHAPE, update_paths
 from knowledged.services.recording import item_keys, request_key

@@ -5,6 +5,7 @@ As in `document_writing`: read what there is, and one statement that demands to 
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 from knowledged.declared_fields import CHUNK, DOCUMENT, stored_fields
@@ -21,7 +22,6 @@ from knowledged.services.recording import mutation
 from knowledged.services.supplies import Supplies
 from knowledged.store import document_removals
 from knowledged.store.collections import Space
-from knowledged.store.document_steps import Written
 from knowledged.store.documents import Document
 
 Names = tuple[str, str]
@@ -38,47 +38,43 @@ class DocumentRemover:
         self, asked: Asked, names: Names, etag: str, *, allow_missing: bool
     ) -> Document | None:
         """Deletes softly; None if there is nothing to delete and that is allowed."""
-        call = asked.call
-        async for space in self._supplies.directory.attempts(call, names[0]):
-            if answered := await self._supplies.answered(call, asked.key):
-                return await self._found.as_answered(call, answered)
-            old = await self._deletable(asked, space, names[1], allow_missing=allow_missing)
-            if old is None:
-                call.unaudited = True
-                return None
-            check_etag(etag, old)
-            row = deleted(space, old)
-            if asked.validate_only:
-                return unchanged(call, old)
-            made = mutation(call, asked.key, change("documents.delete", space, old))
-            async with self._supplies.database.write(call.left) as conn:
-                written = await document_removals.delete(conn, made, space.collection, row)
-            if written is Written.DONE:
-                return await self._found.settled(asked, made, _stored(row))
-        raise AssertionError("attempts end by raising")
+        delete = partial(self._delete, asked, names[1], etag, allow_missing)
+        return await self._found.repeated(asked, names[0], delete)
 
     async def undelete(self, asked: Asked, names: Names, etag: str) -> Document:
         """Brings a deleted document back, as a new revision that searches find again."""
-        call = asked.call
-        async for space in self._supplies.directory.attempts(call, names[0]):
-            if answered := await self._supplies.answered(call, asked.key):
-                return await self._found.as_answered(call, answered)
-            old = await self._found.read(call, space, names[1], content=False)
-            if old.delete_time is None:
-                raise AlreadyExists("document: is not deleted")
-            check_etag(etag, old)
-            row = replace(old, update_time=following(old), delete_time=None, purge_time=None)
-            if asked.validate_only:
-                return unchanged(call, row)
-            made = mutation(call, asked.key, change("documents.undelete", space, old))
-            fields = await self._fields(asked, space, old)
-            async with self._supplies.database.write(call.left) as conn:
-                written = await document_removals.undelete(
-                    conn, made, space.collection, row, fields
-                )
-            if written is Written.DONE:
-                return await self._found.settled(asked, made, _stored(row))
-        raise AssertionError("attempts end by raising")
+        undelete = partial(self._undelete, asked, names[1], etag)
+        return await self._found.repeated(asked, names[0], undelete)
+
+    async def _delete(
+        self, asked: Asked, document_id: str, etag: str, allow_missing: bool, space: Space
+    ) -> Document | None:
+        old = await self._deletable(asked, space, document_id, allow_missing=allow_missing)
+        if old is None:
+            asked.call.unaudited = True
+            return None
+        check_etag(etag, old)
+        if asked.validate_only:
+            return unchanged(asked.call, old)
+        row = deleted(space, old)
+        made = mutation(asked.call, asked.key, change("documents.delete", space, old))
+        async with self._supplies.database.write(asked.call.left) as conn:
+            written = await document_removals.delete(conn, made, space.collection, row)
+        return await self._found.settled(asked, made, _stored(row), written)
+
+    async def _undelete(self, asked: Asked, document_id: str, etag: str, space: Space) -> Document:
+        old = await self._found.read(asked.call, space, document_id, content=False)
+        if old.delete_time is None:
+            raise AlreadyExists("document: is not deleted")
+        check_etag(etag, old)
+        row = replace(old, update_time=following(old), delete_time=None, purge_time=None)
+        if asked.validate_only:
+            return unchanged(asked.call, row)
+        made = mutation(asked.call, asked.key, change("documents.undelete", space, old))
+        fields = await self._fields(asked, space, old)
+        async with self._supplies.database.write(asked.call.left) as conn:
+            written = await document_removals.undelete(conn, made, space.collection, row, fields)
+        return await self._found.settled(asked, made, _stored(row), written)
 
     async def _deletable(
         self, asked: Asked, space: Space, document_id: str, *, allow_missing: bool

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from knowledge.v1.document_pb2 import Document as DocumentMessage
 from knowledged.checks import Checks
@@ -28,7 +29,6 @@ from knowledged.services.recutting import cut_new, recut
 from knowledged.services.supplies import Supplies
 from knowledged.store import document_changes, revisions
 from knowledged.store.collections import Space
-from knowledged.store.document_steps import Written
 from knowledged.store.documents import Document
 from knowledged.store.revisions import Moment
 from knowledged.text import Vectors
@@ -55,6 +55,7 @@ class Step:
     names: Names
     etag: str
     revise: Callable[[Space, Document], Awaitable[Document]]
+    allow_missing: bool = False
 
 
 class DocumentWriter:
@@ -66,22 +67,22 @@ class DocumentWriter:
 
     async def create(self, asked: Asked, row: Document) -> Document:
         """Stores a new document; AlreadyExists when its id is taken."""
-        vectors = Vectors()
-        async for space in self._supplies.directory.attempts(asked.call, row.collection_id):
-            if answered := await self._supplies.answered(asked.call, asked.key):
-                return await self._found.as_answered(asked.call, answered)
-            row = named(space, row)
-            check_new(self._supplies, space, row)
-            if asked.validate_only:
-                await self._refuse_taken(asked, space, row)
-                return unchanged(asked.call, row)
-            ((draft, cut),) = await cut_new(self._supplies, space, [row], vectors)
-            made = mutation(asked.call, asked.key, change("documents.create", space, draft))
-            async with self._supplies.database.write(asked.call.left) as conn:
-                written = await document_changes.create(conn, made, space.collection, draft, cut)
-            if written is Written.DONE:
-                return await self._found.settled(asked, made, draft)
-        raise AssertionError("attempts end by raising")
+        create = partial(self._create, asked, row, Vectors())
+        return await self._found.repeated(asked, row.collection_id, create)
+
+    async def _create(
+        self, asked: Asked, row: Document, vectors: Vectors, space: Space
+    ) -> Document:
+        row = named(space, row)
+        check_new(self._supplies, space, row)
+        if asked.validate_only:
+            await self._refuse_taken(asked, space, row)
+            return unchanged(asked.call, row)
+        ((draft, cut),) = await cut_new(self._supplies, space, [row], vectors)
+        made = mutation(asked.call, asked.key, change("documents.create", space, draft))
+        async with self._supplies.database.write(asked.call.left) as conn:
+            written = await document_changes.create(conn, made, space.collection, draft, cut)
+        return await self._found.settled(asked, made, draft, written)
 
     async def update(self, asked: Asked, update: Update, checks: Checks) -> Document:
         """Stores the next revision; only text that is new to the document is embedded."""
@@ -92,8 +93,8 @@ class DocumentWriter:
             check_types(space, row)
             return row
 
-        step = Step("documents.update", update.names, update.etag, revise)
-        row = await self._advance(asked, step, allow_missing=update.allow_missing)
+        step = Step("documents.update", update.names, update.etag, revise, update.allow_missing)
+        row = await self._advance(asked, step)
         return row or await self._create_missing(asked, update, checks)
 
     async def rollback(self, asked: Asked, names: Names, revision: int, etag: str) -> Document:
@@ -109,31 +110,30 @@ class DocumentWriter:
             raise AssertionError("a missing document is not found")
         return row
 
-    async def _advance(
-        self, asked: Asked, step: Step, *, allow_missing: bool = False
-    ) -> Document | None:
+    async def _advance(self, asked: Asked, step: Step) -> Document | None:
         """The next revision, stored; None if the document is missing, and that is allowed."""
-        vectors, call, (collection_id, document_id) = Vectors(), asked.call, step.names
-        async for space in self._supplies.directory.attempts(call, collection_id):
-            if answered := await self._supplies.answered(call, asked.key):
-                return await self._found.as_answered(call, answered)
-            old = await self._found.live(call, space, document_id, allow_missing=allow_missing)
-            if old is None:
-                return None
-            check_etag(step.etag, old)
-            row = replace(await step.revise(space, old), update_time=following(old))
-            if asked.validate_only:
-                return unchanged(call, row)
-            (new,) = await recut(self._supplies, call, space, [(old, row)], vectors)
-            made = mutation(call, asked.key, change(step.action, space, new.row, old))
-            async with self._supplies.database.write(call.left) as conn:
-                written = await document_changes.update(
-                    conn, made, space.collection, new.row, new.pieces, new.kept
-                )
-            if written is Written.DONE:
-                stored = replace(new.row, revision=old.revision + 1)
-                return await self._found.settled(asked, made, stored)
-        raise AssertionError("attempts end by raising")
+        write = partial(self._next, asked, step, Vectors())
+        return await self._found.repeated(asked, step.names[0], write)
+
+    async def _next(
+        self, asked: Asked, step: Step, vectors: Vectors, space: Space
+    ) -> Document | None:
+        call, allow = asked.call, step.allow_missing
+        old = await self._found.live(call, space, step.names[1], allow_missing=allow)
+        if old is None:
+            return None
+        check_etag(step.etag, old)
+        row = replace(await step.revise(space, old), update_time=following(old))
+        if asked.validate_only:
+            return unchanged(call, row)
+        (new,) = await recut(self._supplies, call, space, [(old, row)], vectors)
+        made = mutation(call, asked.key, change(step.action, space, new.row, old))
+        async with self._supplies.database.write(call.left) as conn:
+            written = await document_changes.update(
+                conn, made, space.collection, new.row, new.pieces, new.kept
+            )
+        stored = replace(new.row, revision=old.revision + 1)
+        return await self._found.settled(asked, made, stored, written)
 
     async def _create_missing(self, asked: Asked, update: Update, checks: Checks) -> Document:
         if update.etag:

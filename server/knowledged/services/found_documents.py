@@ -2,19 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
 from knowledged.call import Call
 from knowledged.errors import Conflict, NotFound, WrongState
 from knowledged.services import pack
 from knowledged.services.recording import Change
+from knowledged.services.repeating import repeated
 from knowledged.services.supplies import Supplies
 from knowledged.store import documents, revisions
 from knowledged.store.collections import Space
+from knowledged.store.document_steps import NotWritten, Written
 from knowledged.store.documents import Document
-from knowledged.store.requests import Answered, Mutation, RequestKey
+from knowledged.store.requests import Mutation, RequestKey
 from knowledged.text import PENDING
 
 LONGEST_WAIT_SECONDS = 600.0
@@ -22,6 +26,8 @@ _POLL_SECONDS = 0.1
 # Kept of the caller's time for the answer itself.
 _ANSWER_SECONDS = 0.5
 _TICK = timedelta(microseconds=1)
+
+Row = TypeVar("Row", Document, Document | None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +65,31 @@ class FoundDocuments:
             raise WrongState("the document is deleted")
         return row
 
-    async def as_answered(self, call: Call, answered: Answered) -> Document:
-        """What the first of several copies of a request was answered."""
-        wanted = [(answered.resource_uid, answered.revision)]
-        async with self._supplies.database.read(call.left) as conn:
-            (row,) = await revisions.at(conn, wanted)
+    async def answered(self, asked: Asked) -> Document | None:
+        """What the first of several copies of a request was answered; None if this is it."""
+        first = await self._supplies.answered(asked.call, asked.key)
+        if first is None:
+            return None
+        async with self._supplies.database.read(asked.call.left) as conn:
+            (row,) = await revisions.at(conn, [(first.resource_uid, first.revision)])
         return row
 
-    async def settled(self, asked: Asked, made: Mutation, row: Document) -> Document:
-        """What is stored now, once it can be searched if the caller waits for that."""
+    async def repeated(
+        self, asked: Asked, collection_id: str, attempt: Callable[[Space], Awaitable[Row]]
+    ) -> Document | Row:
+        """What `attempt` gives, until it is written; a repeat gets the answer the first had."""
+        answered = partial(self.answered, asked)
+        return await repeated(self._supplies, asked.call, collection_id, answered, attempt)
+
+    async def settled(
+        self, asked: Asked, made: Mutation, row: Document, written: Written
+    ) -> Document:
+        """What is stored now, once it can be searched if the caller waits for that.
+
+        Raises NotWritten if the statement did nothing.
+        """
+        if written is not Written.DONE:
+            raise NotWritten
         asked.call.receipt = made.receipt
         if row.state != PENDING:
             return row

@@ -13,13 +13,9 @@ import asyncpg
 from knowledged.database import Connection
 from knowledged.store.document_changes import CREATE, UPDATE
 from knowledged.store.document_removals import DELETE
+from knowledged.store.document_steps import NotWritten
 
 Parameters = tuple[object, ...]
-
-
-class NotWritten(Exception):
-    """Something changed since the batch was read, or a copy of it was first. Ends the transaction:
-    nothing of the batch is written."""
 
 
 async def create(conn: Connection, creations: Sequence[Parameters]) -> None:

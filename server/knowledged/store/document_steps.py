@@ -22,6 +22,13 @@ class Written(Enum):
     """Collection or document changed since the caller read it, or is gone: read again."""
 
 
+class NotWritten(Exception):
+    """Nothing is written: something changed since it was read, or a copy of the request was first.
+
+    Ends a transaction. Never leaves the server: whoever meets it reads again, and tries again.
+    """
+
+
 # What a mutation finds: the row locked at its latest. It must still be at the version that the
 # caller read: then nothing happened between that reading, this statement's snapshot, from which
 # spans and vectors are read, and the lock. A deletion makes a revision, so that, too, is as read.
