@@ -20,7 +20,7 @@ _ATTEMPTS = 64
 
 
 class Directory:
-    """Resolves collection ids for callers who are granted them.
+    """Resolves collections' ids and aliases for callers who are granted them. Grants are by id.
 
     Without `uses_indexes` it says of every vector space that it has none.
     """
@@ -32,11 +32,9 @@ class Directory:
 
     async def resolve(self, call: Call, collection_id: str) -> Space:
         """The live collection. NotFound also when it is not granted: not the caller's to know."""
-        if not call.principal.may_see(collection_id):
+        space = await self._space(call.left, collection_id)
+        if not call.principal.may_see(space.collection.collection_id):
             raise NotFound("collection: not found")
-        known = self._known.get(collection_id)
-        fresh = known is not None and known[0] > time.monotonic()
-        space = known[1] if known and fresh else await self._look_up(call.left, collection_id)
         call.resolved[space.collection.collection_uid] = collection_id
         return space
 
@@ -51,6 +49,12 @@ class Directory:
 
     def forget(self, collection_id: str) -> None:
         self._known.pop(collection_id, None)
+
+    async def _space(self, seconds: float | None, collection_id: str) -> Space:
+        known = self._known.get(collection_id)
+        if known and known[0] > time.monotonic():
+            return known[1]
+        return await self._look_up(seconds, collection_id)
 
     async def _look_up(self, seconds: float | None, collection_id: str) -> Space:
         self.forget(collection_id)

@@ -31,6 +31,10 @@ def collection_name(collection_id: str) -> str:
     return f"collections/{collection_id}"
 
 
+def document_name(collection_id: str, document_id: str) -> str:
+    return f"{collection_name(collection_id)}/documents/{document_id}"
+
+
 def collection_of(name: str) -> tuple[str] | None:
     """The parts of a collection's name; None if it is none. So do the others for theirs."""
     parts = _parts(name, _COLLECTION)

@@ -32,7 +32,7 @@ from knowledged.store.paging import Page
 
 TENANTS = re.compile(
     r"(?:from|join|into|update|using)\s+knowledge\."
-    r"(?:collection|document|document_revision|document_history|chunk|chunk_span|chunk_vector|chunk_vector_parked"
+    r"(?:collection|document|document_revision|document_history|collection_alias|chunk|chunk_span|chunk_vector|chunk_vector_parked"
     r"|vector_space|audit_event|audit_payload)\b"
 )
 GRANTS = re.compile(r"\$\d+::text\[\] is null\s+or \S*collection_(?:id|uid)\s+(?:= any|in)")
@@ -41,6 +41,7 @@ UID = re.compile(r"(?:collection|document|chunk|space)_uid\s*(?:=|= any|in)\s*\(
 OTHERWISE = {
     "store.collections.SPACE": "Directory asks it, and checks the grant before it answers",
     "store.chunks.MANY": "UpsertChunks asks it for what it wrote itself",
+    "store.aliases.HOLDERS": "whom a name belongs to; the service tells only that it is taken",
     "store.collection_changes.CREATE": "makes the collection; the service checks the grant",
 <<<<<<< HEAD
     "store.audit_events.APPEND": "writes what happened, also what was refused",

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dknowledge/v1/collection.proto\x12\x0cknowledge.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf1\x03\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x11\n\tdimension\x18\x05 \x01(\x05\x12(\n\x08\x64istance\x18\x06 \x01(\x0e\x32\x16.knowledge.v1.Distance\x12\x17\n\x0f\x65mbedding_model\x18\x07 \x01(\t\x12\x10\n\x08language\x18\x08 \x01(\t\x12.\n\x08\x63hunking\x18\t \x01(\x0b\x32\x1c.knowledge.v1.ChunkingPolicy\x12\x30\n\rfilter_fields\x18\n \x03(\x0b\x32\x19.knowledge.v1.FilterField\x12$\n\x06\x65gress\x18\x0b \x01(\x0e\x32\x14.knowledge.v1.Egress\x12\x0c\n\x04\x65tag\x18\x0c \x01(\t\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x64ocument_count\x18\x0f \x01(\x03\x12,\n\tretention\x18\x10 \x01(\x0b\x32\x19.google.protobuf.Duration\"T\n\x0e\x43hunkingPolicy\x12\x12\n\nmax_tokens\x18\x01 \x01(\x05\x12\x1b\n\x0eoverlap_tokens\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x11\n\x0f_overlap_tokens\"H\n\x0b\x46ilterField\x12\x0c\n\x04path\x18\x01 \x01(\t\x12+\n\x04type\x18\x02 \x01(\x0e\x32\x1d.knowledge.v1.FilterFieldType*\xd0\x01\n\x0f\x46ilterFieldType\x12!\n\x1d\x46ILTER_FIELD_TYPE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x46ILTER_FIELD_TYPE_STRING\x10\x01\x12\x1c\n\x18\x46ILTER_FIELD_TYPE_NUMBER\x10\x02\x12\x1a\n\x16\x46ILTER_FIELD_TYPE_BOOL\x10\x03\x12\x1f\n\x1b\x46ILTER_FIELD_TYPE_TIMESTAMP\x10\x04\x12!\n\x1d\x46ILTER_FIELD_TYPE_STRING_LIST\x10\x05*f\n\x08\x44istance\x12\x18\n\x14\x44ISTANCE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44ISTANCE_COSINE\x10\x01\x12\x0f\n\x0b\x44ISTANCE_L2\x10\x02\x12\x1a\n\x16\x44ISTANCE_INNER_PRODUCT\x10\x03*T\n\x06\x45gress\x12\x16\n\x12\x45GRESS_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45GRESS_LOCAL_ONLY\x10\x01\x12\x1b\n\x17\x45GRESS_PROVIDER_ALLOWED\x10\x02\x42\x61\n\x1b\x64\x65v.knowledged.knowledge.v1P\x01Z@github.com/knowledged/knowledged/gen/go/knowledge/v1;knowledgev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dknowledge/v1/collection.proto\x12\x0cknowledge.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x82\x04\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x11\n\tdimension\x18\x05 \x01(\x05\x12(\n\x08\x64istance\x18\x06 \x01(\x0e\x32\x16.knowledge.v1.Distance\x12\x17\n\x0f\x65mbedding_model\x18\x07 \x01(\t\x12\x10\n\x08language\x18\x08 \x01(\t\x12.\n\x08\x63hunking\x18\t \x01(\x0b\x32\x1c.knowledge.v1.ChunkingPolicy\x12\x30\n\rfilter_fields\x18\n \x03(\x0b\x32\x19.knowledge.v1.FilterField\x12$\n\x06\x65gress\x18\x0b \x01(\x0e\x32\x14.knowledge.v1.Egress\x12\x0c\n\x04\x65tag\x18\x0c \x01(\t\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x64ocument_count\x18\x0f \x01(\x03\x12,\n\tretention\x18\x10 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07\x61liases\x18\x11 \x03(\t\"\\\n\x0f\x43ollectionSizes\x12\x1e\n\x16\x64\x65leted_document_count\x18\x01 \x01(\x03\x12\x13\n\x0b\x63hunk_count\x18\x02 \x01(\x03\x12\x14\n\x0cvector_bytes\x18\x03 \x01(\x03\"T\n\x0e\x43hunkingPolicy\x12\x12\n\nmax_tokens\x18\x01 \x01(\x05\x12\x1b\n\x0eoverlap_tokens\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x11\n\x0f_overlap_tokens\"H\n\x0b\x46ilterField\x12\x0c\n\x04path\x18\x01 \x01(\t\x12+\n\x04type\x18\x02 \x01(\x0e\x32\x1d.knowledge.v1.FilterFieldType*\xd0\x01\n\x0f\x46ilterFieldType\x12!\n\x1d\x46ILTER_FIELD_TYPE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x46ILTER_FIELD_TYPE_STRING\x10\x01\x12\x1c\n\x18\x46ILTER_FIELD_TYPE_NUMBER\x10\x02\x12\x1a\n\x16\x46ILTER_FIELD_TYPE_BOOL\x10\x03\x12\x1f\n\x1b\x46ILTER_FIELD_TYPE_TIMESTAMP\x10\x04\x12!\n\x1d\x46ILTER_FIELD_TYPE_STRING_LIST\x10\x05*f\n\x08\x44istance\x12\x18\n\x14\x44ISTANCE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44ISTANCE_COSINE\x10\x01\x12\x0f\n\x0b\x44ISTANCE_L2\x10\x02\x12\x1a\n\x16\x44ISTANCE_INNER_PRODUCT\x10\x03*T\n\x06\x45gress\x12\x16\n\x12\x45GRESS_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45GRESS_LOCAL_ONLY\x10\x01\x12\x1b\n\x17\x45GRESS_PROVIDER_ALLOWED\x10\x02\x42\x61\n\x1b\x64\x65v.knowledged.knowledge.v1P\x01Z@github.com/knowledged/knowledged/gen/go/knowledge/v1;knowledgev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,16 +34,18 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'knowledge.v1.collection_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\033dev.knowledged.knowledge.v1P\001Z@github.com/knowledged/knowledged/gen/go/knowledge/v1;knowledgev1'
-  _globals['_FILTERFIELDTYPE']._serialized_start=773
-  _globals['_FILTERFIELDTYPE']._serialized_end=981
-  _globals['_DISTANCE']._serialized_start=983
-  _globals['_DISTANCE']._serialized_end=1085
-  _globals['_EGRESS']._serialized_start=1087
-  _globals['_EGRESS']._serialized_end=1171
+  _globals['_FILTERFIELDTYPE']._serialized_start=884
+  _globals['_FILTERFIELDTYPE']._serialized_end=1092
+  _globals['_DISTANCE']._serialized_start=1094
+  _globals['_DISTANCE']._serialized_end=1196
+  _globals['_EGRESS']._serialized_start=1198
+  _globals['_EGRESS']._serialized_end=1282
   _globals['_COLLECTION']._serialized_start=113
-  _globals['_COLLECTION']._serialized_end=610
-  _globals['_CHUNKINGPOLICY']._serialized_start=612
-  _globals['_CHUNKINGPOLICY']._serialized_end=696
-  _globals['_FILTERFIELD']._serialized_start=698
-  _globals['_FILTERFIELD']._serialized_end=770
+  _globals['_COLLECTION']._serialized_end=627
+  _globals['_COLLECTIONSIZES']._serialized_start=629
+  _globals['_COLLECTIONSIZES']._serialized_end=721
+  _globals['_CHUNKINGPOLICY']._serialized_start=723
+  _globals['_CHUNKINGPOLICY']._serialized_end=807
+  _globals['_FILTERFIELD']._serialized_start=809
+  _globals['_FILTERFIELD']._serialized_end=881
 # @@protoc_insertion_point(module_scope)

@@ -131,6 +131,7 @@ class Collection(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     DOCUMENT_COUNT_FIELD_NUMBER: _builtins.int
     RETENTION_FIELD_NUMBER: _builtins.int
+    ALIASES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. "collections/{collection}"."""
     uid: _builtins.str
@@ -179,6 +180,12 @@ class Collection(_message.Message):
         A change applies to what is deleted after it. Default: 30 days.
         """
 
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Other ids it goes by, wherever "collections/{collection}" is asked for; at most 16. No other
+        collection has one of them as its id or alias. Answers and grants name it by its own id.
+        """
+
     def __init__(
         self,
         *,
@@ -198,14 +205,45 @@ class Collection(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         document_count: _builtins.int = ...,
         retention: _duration_pb2.Duration | None = ...,
+        aliases: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "create_time", b"create_time", "retention", b"retention", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "create_time", b"create_time", "description", b"description", "dimension", b"dimension", "distance", b"distance", "document_count", b"document_count", "egress", b"egress", "embedding_model", b"embedding_model", "etag", b"etag", "filter_fields", b"filter_fields", "language", b"language", "name", b"name", "retention", b"retention", "title", b"title", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "chunking", b"chunking", "create_time", b"create_time", "description", b"description", "dimension", b"dimension", "distance", b"distance", "document_count", b"document_count", "egress", b"egress", "embedding_model", b"embedding_model", "etag", b"etag", "filter_fields", b"filter_fields", "language", b"language", "name", b"name", "retention", b"retention", "title", b"title", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Collection: _TypeAlias = Collection  # noqa: Y015
+
+@_typing.final
+class CollectionSizes(_message.Message):
+    """What a collection takes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELETED_DOCUMENT_COUNT_FIELD_NUMBER: _builtins.int
+    CHUNK_COUNT_FIELD_NUMBER: _builtins.int
+    VECTOR_BYTES_FIELD_NUMBER: _builtins.int
+    deleted_document_count: _builtins.int
+    """Deleted documents that wait for their purge, counted up to 10,000; 10,001 means more."""
+    chunk_count: _builtins.int
+    """Chunks that searches go through, those of deleted documents apart; an estimate."""
+    vector_bytes: _builtins.int
+    """Bytes on disk of their vectors and these vectors' indexes."""
+    def __init__(
+        self,
+        *,
+        deleted_document_count: _builtins.int = ...,
+        chunk_count: _builtins.int = ...,
+        vector_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_count", b"chunk_count", "deleted_document_count", b"deleted_document_count", "vector_bytes", b"vector_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectionSizes: _TypeAlias = CollectionSizes  # noqa: Y015
 
 @_typing.final
 class ChunkingPolicy(_message.Message):

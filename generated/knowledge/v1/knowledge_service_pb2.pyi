@@ -115,18 +115,24 @@ class GetCollectionResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     COLLECTION_FIELD_NUMBER: _builtins.int
+    SIZES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def collection(self) -> _collection_pb2.Collection:
         """The collection."""
+
+    @_builtins.property
+    def sizes(self) -> _collection_pb2.CollectionSizes:
+        """What it takes."""
 
     def __init__(
         self,
         *,
         collection: _collection_pb2.Collection | None = ...,
+        sizes: _collection_pb2.CollectionSizes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "sizes", b"sizes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "sizes", b"sizes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -231,18 +237,23 @@ class UpdateCollectionRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TAKE_ALIASES_FIELD_NUMBER: _builtins.int
     etag: _builtins.str
     """Change it only if this is still its etag. Default: whatever it is."""
     request_id: _builtins.str
     """A UUID that makes a repeat harmless. Default: none."""
+    take_aliases: _builtins.bool
+    """Take aliases from collections that have them, if the caller is granted those, too. Default: refuse
+    with ALREADY_EXISTS.
+    """
     @_builtins.property
     def collection(self) -> _collection_pb2.Collection:
         """The collection by its name, with the new values."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which fields change: title, description, chunking, filter_fields, egress, retention.
-        Default: all of these.
+        """Which fields change: title, description, chunking, filter_fields, egress, retention, aliases.
+        Default: all of these; retention and aliases only if they are set in `collection`.
         """
 
     def __init__(
@@ -252,10 +263,11 @@ class UpdateCollectionRequest(_message.Message):
         update_mask: _field_mask_pb2.FieldMask | None = ...,
         etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        take_aliases: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "etag", b"etag", "request_id", b"request_id", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "etag", b"etag", "request_id", b"request_id", "take_aliases", b"take_aliases", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -45,7 +45,10 @@ class KnowledgeServiceStub:
     ListCollections: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.ListCollectionsRequest, _knowledge_service_pb2.ListCollectionsResponse]
     """Lists the collections that the caller is granted."""
     UpdateCollection: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.UpdateCollectionRequest, _knowledge_service_pb2.UpdateCollectionResponse]
-    """Changes title, description, chunking, filter_fields, egress or retention. ABORTED when the etag is stale."""
+    """Changes title, description, chunking, filter_fields, egress, retention or aliases. ABORTED when the
+    etag is stale. An alias moves from another collection to this one in one step, if `take_aliases`
+    says so: every call finds the one or the other. Other replicas follow within a second.
+    """
     DeleteCollection: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.DeleteCollectionRequest, _knowledge_service_pb2.DeleteCollectionResponse]
     """Deletes a collection. FAILED_PRECONDITION while it has documents, unless forced."""
     CreateDocument: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.CreateDocumentRequest, _knowledge_service_pb2.CreateDocumentResponse]
@@ -106,7 +109,10 @@ class KnowledgeServiceAsyncStub(KnowledgeServiceStub):
     ListCollections: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.ListCollectionsRequest, _knowledge_service_pb2.ListCollectionsResponse]  # type: ignore[assignment]
     """Lists the collections that the caller is granted."""
     UpdateCollection: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.UpdateCollectionRequest, _knowledge_service_pb2.UpdateCollectionResponse]  # type: ignore[assignment]
-    """Changes title, description, chunking, filter_fields, egress or retention. ABORTED when the etag is stale."""
+    """Changes title, description, chunking, filter_fields, egress, retention or aliases. ABORTED when the
+    etag is stale. An alias moves from another collection to this one in one step, if `take_aliases`
+    says so: every call finds the one or the other. Other replicas follow within a second.
+    """
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.DeleteCollectionRequest, _knowledge_service_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
     """Deletes a collection. FAILED_PRECONDITION while it has documents, unless forced."""
     CreateDocument: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.CreateDocumentRequest, _knowledge_service_pb2.CreateDocumentResponse]  # type: ignore[assignment]
@@ -188,7 +194,10 @@ class KnowledgeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _knowledge_service_pb2.UpdateCollectionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_knowledge_service_pb2.UpdateCollectionResponse, _abc.Awaitable[_knowledge_service_pb2.UpdateCollectionResponse]]:
-        """Changes title, description, chunking, filter_fields, egress or retention. ABORTED when the etag is stale."""
+        """Changes title, description, chunking, filter_fields, egress, retention or aliases. ABORTED when the
+        etag is stale. An alias moves from another collection to this one in one step, if `take_aliases`
+        says so: every call finds the one or the other. Other replicas follow within a second.
+        """
 
     @_abc_1.abstractmethod
     def DeleteCollection(

@@ -6,7 +6,7 @@ from knowledged.call import Call
 from knowledged.checks import Checks
 from knowledged.database import Connection
 from knowledged.errors import AlreadyExists, NotFound, WrongState
-from knowledged.names import chunk_of, document_of
+from knowledged.names import chunk_of, document_name, document_of
 from knowledged.services import pack
 from knowledged.services.drafts import CALLER
 from knowledged.services.given_chunks import GivenChunks
@@ -38,6 +38,8 @@ class Chunks:
         checks.count("chunks", len(request.chunks), self._supplies.limits.max_batch_items, least=1)
         checks.choice("mode", request.mode, pb.WriteMode.values())
         async for space in self._supplies.directory.attempts(call, names[0]):
+            names = space.collection.collection_id, names[1]
+            request.parent = document_name(*names)
             if await self._supplies.answered(call, key):
                 return await self._upserted(call, request, names)
             given = GivenChunks(self._supplies.text, space.collection)
@@ -54,7 +56,8 @@ class Chunks:
         async with self._supplies.database.read(call.left) as conn:
             row = await chunks.get(conn, space.collection, names[1:], request.include_embedding)
         call.reads([row.of_document])
-        return pb.GetChunkResponse(chunk=pack.chunk(row, request.name.rsplit("/", 2)[0]))
+        name = document_name(space.collection.collection_id, names[1])
+        return pb.GetChunkResponse(chunk=pack.chunk(row, name))
 
     async def ListChunks(self, request: pb.ListChunksRequest, call: Call) -> pb.ListChunksResponse:
         checks = Checks()
@@ -69,7 +72,8 @@ class Chunks:
                 conn, space.collection, names[1], parts, condition, listing.page
             )
         room = self._supplies.limits.max_message_bytes
-        messages, token = listing.fitted(rows, lambda row: pack.chunk(row, request.parent), room)
+        name = document_name(space.collection.collection_id, names[1])
+        messages, token = listing.fitted(rows, lambda row: pack.chunk(row, name), room)
         call.reads(row.of_document for row in rows[: len(messages)])
         return pb.ListChunksResponse(chunks=messages, next_page_token=token)
 
@@ -129,8 +133,9 @@ class Chunks:
 
     async def _delete(self, call: Call, key: RequestKey, names: tuple[str, str, str]) -> None:
         collection_id, document_id, chunk_id = names
-        resource = f"collections/{collection_id}/documents/{document_id}/chunks/{chunk_id}"
         async for space in self._supplies.directory.attempts(call, collection_id):
+            name = document_name(space.collection.collection_id, document_id)
+            resource = f"{name}/chunks/{chunk_id}"
             change = Change("chunks.delete", space.collection.collection_uid, (resource,))
             made = mutation(call, key, change)
             async with self._supplies.database.write(call.left) as conn:

@@ -4,16 +4,18 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from knowledge.v1 import knowledge_service_pb2 as pb
+from knowledge.v1.collection_pb2 import Collection as CollectionMessage
 from knowledged.call import Call
 from knowledged.checks import Checks
-from knowledged.errors import Conflict, Denied, NotFound, WrongState
+from knowledged.database import Connection
+from knowledged.errors import AlreadyExists, Conflict, Denied, NotFound, Violation, WrongState
 from knowledged.names import collection_name, collection_of, new_id
 from knowledged.services import pack
-from knowledged.services.drafts import COLLECTION_PATHS, mask_paths
+from knowledged.services.drafts import COLLECTION_PATHS, LATER_COLLECTION_PATHS, mask_paths
 from knowledged.services.listing import by_attribute, filter_condition
 from knowledged.services.recording import Change, mutation, request_key
 from knowledged.services.supplies import Supplies, granted
-from knowledged.store import collection_changes, collections
+from knowledged.store import aliases, collection_changes, collections
 from knowledged.store.collections import FIELDS, ORDERS, Collection
 from knowledged.store.requests import Answered, Mutation, RequestKey
 
@@ -39,7 +41,8 @@ class Collections:
         if answered := await self._supplies.answered(call, key):
             return await self._created(call, answered)
         made = mutation(call, key, _change("collections.create", draft))
-        async with self._supplies.database.write(call.left) as conn:
+        async with self._supplies.database.transaction(call.left) as conn:
+            await _held(conn, call, draft, take=False)
             first = await collection_changes.create(conn, made, draft, self._digest(draft))
         if not first:
             return await self._created(call, await self._earlier(call, key))
@@ -54,9 +57,11 @@ class Collections:
         (collection_id,) = Checks().name("name", request.name, collection_of, SHAPE)
         async with self._supplies.database.read(call.left) as conn:
             row = await collections.get(conn, collection_id, granted(call))
-            count = await collections.count_documents(conn, row.collection_uid)
+            sizes = await collections.sizes(conn, row)
         call.reads([(row.collection_uid, ())], row.collection_uid)
-        return pb.GetCollectionResponse(collection=pack.collection(row, count))
+        return pb.GetCollectionResponse(
+            collection=pack.collection(row, sizes.documents), sizes=pack.sizes(sizes)
+        )
 
     async def ListCollections(
         self, request: pb.ListCollectionsRequest, call: Call
@@ -80,20 +85,28 @@ class Collections:
             "collection.name", request.collection.name, collection_of, SHAPE
         )
         key = request_key(call, request, checks.request_id(request.request_id))
-        paths = mask_paths(
-            checks, list(request.update_mask.paths), COLLECTION_PATHS, COLLECTION_PATHS
-        )
+        mask = list(request.update_mask.paths)
+        paths = mask_paths(checks, mask, COLLECTION_PATHS, _default_paths(request.collection))
         async for space in self._supplies.directory.attempts(call, collection_id):
             if answered := await self._supplies.answered(call, key):
                 return await self._updated(call, answered)
             old = space.collection
             draft = self._redrafted(checks, old, request, paths)
             _check_etag(request.etag, old, self._supplies, collection_id)
-            made = mutation(call, key, _change("collections.update", old))
-            async with self._supplies.database.write(call.left) as conn:
+            async with self._supplies.database.transaction(call.left) as conn:
+                robbed = await _held(conn, call, draft, take=request.take_aliases)
+                made = mutation(call, key, _change("collections.update", old, *robbed))
                 done = await collection_changes.update(conn, made, draft)
             if done:
-                self._settled(call, made, collection_id)
+                self._settled(
+                    call,
+                    made,
+                    collection_id,
+                    old.collection_id,
+                    *old.aliases,
+                    *draft.aliases,
+                    *robbed,
+                )
                 return pb.UpdateCollectionResponse(
                     collection=pack.collection(replace(draft, revision=draft.revision + 1)),
                     receipt=pack.receipt(call.receipt),
@@ -114,7 +127,8 @@ class Collections:
         _check_etag(request.etag, space.collection, self._supplies, collection_id)
         made = mutation(call, key, _change("collections.delete", space.collection))
         if await self._deleted(call, made, space.collection, request.force):
-            self._settled(call, made, collection_id)
+            row = space.collection
+            self._settled(call, made, collection_id, row.collection_id, *row.aliases)
         else:
             await self._earlier(call, key)
         return pb.DeleteCollectionResponse(receipt=pack.receipt(call.receipt))
@@ -145,9 +159,10 @@ class Collections:
                 conn, made, row.collection_uid, made.event.occurred_at
             )
 
-    def _settled(self, call: Call, made: Mutation, collection_id: str) -> None:
+    def _settled(self, call: Call, made: Mutation, *names: str) -> None:
         call.receipt = made.receipt
-        self._supplies.directory.forget(collection_id)
+        for name in names:
+            self._supplies.directory.forget(name)
 
     async def _earlier(self, call: Call, key: RequestKey) -> Answered:
         """The answer of the copy that was first; without one the collection is gone meanwhile."""
@@ -182,8 +197,40 @@ def _may_make(call: Call, collection_id: str) -> None:
         raise Denied("the caller's grant does not cover a collection of this id")
 
 
-def _change(action: str, row: Collection) -> Change:
-    return Change(action, row.collection_uid, (collection_name(row.collection_id),))
+async def _held(conn: Connection, call: Call, row: Collection, *, take: bool) -> list[str]:
+    """Keeps the row's names from others until the transaction ends.
+
+    The ids of the collections it takes aliases from; AlreadyExists if that is not asked for, or not
+    the caller's to do. The id of a new collection is refused by its own constraint.
+    """
+    await aliases.lock(conn, [row.collection_id, *row.aliases])
+    names = [*row.aliases, row.collection_id]
+    holders = await aliases.holders(conn, names, row.collection_uid)
+    faults = [
+        Violation(f"collection.aliases[{place}]", "is taken")
+        for place, alias in enumerate(row.aliases)
+        if (holder := holders.get(alias))
+        if holder.own or not take or not call.principal.may_see(holder.collection_id)
+    ]
+    own = holders.get(row.collection_id)
+    if own and not own.own:
+        faults.append(Violation("collection_id", "is an alias of another collection"))
+    if faults:
+        error = AlreadyExists("; ".join(f"{fault.field}: {fault.description}" for fault in faults))
+        error.violations = tuple(faults)
+        raise error
+    return sorted({h.collection_id for h in holders.values()} - {row.collection_id})
+
+
+def _default_paths(message: CollectionMessage) -> frozenset[str]:
+    """Without a mask: everything, but of what came later only what is set."""
+    populated = {field.name for field, _ in message.ListFields()}
+    return COLLECTION_PATHS - (LATER_COLLECTION_PATHS - populated)
+
+
+def _change(action: str, row: Collection, *others: str) -> Change:
+    names = tuple(collection_name(each) for each in (row.collection_id, *others))
+    return Change(action, row.collection_uid, names)
 
 
 def _check_etag(etag: str, row: Collection, supplies: Supplies, collection_id: str) -> None:

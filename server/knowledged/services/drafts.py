@@ -21,6 +21,7 @@ from knowledged.text import ACTIVE
 
 SERVER, CALLER = 1, 2
 LONGEST_TITLE = 512
+MOST_ALIASES = 16
 LARGEST_METADATA = 64 * 1024
 DEFAULT_RETENTION_SECONDS = 30 * 86_400
 LONGEST_RETENTION_SECONDS = 36_525 * 86_400
@@ -125,6 +126,7 @@ class Drafts:
             },
             "filter_fields": {"filter_fields": _filter_fields(checks, message)},
             "egress": {"egress": message.egress or 1},
+            "aliases": {"aliases": _aliases(checks, message, row.collection_id)},
             "retention": {"retention_seconds": _retention(checks, message)},
         }
         checks.text("collection.title", message.title, 256)
@@ -208,8 +210,10 @@ class Drafts:
 
 
 COLLECTION_PATHS = frozenset(
-    {"title", "description", "chunking", "filter_fields", "egress", "retention"}
+    {"title", "description", "chunking", "filter_fields", "egress", "retention", "aliases"}
 )
+# Without a mask an update leaves these alone, unless they are set: they came later.
+LATER_COLLECTION_PATHS = frozenset({"retention", "aliases"})
 DOCUMENT_PATHS = frozenset(
     {"title", "content", "mime_type", "source_uri", "metadata", "labels", "subject_ids"}
 )
@@ -254,6 +258,17 @@ def _retention(checks: Checks, message: CollectionMessage) -> int:
     if not 0 <= seconds <= LONGEST_RETENTION_SECONDS:
         checks.fault("collection.retention", "must be 0 seconds to 36525 days")
     return seconds
+
+
+def _aliases(checks: Checks, message: CollectionMessage, collection_id: str) -> tuple[str, ...]:
+    checks.count("collection.aliases", len(message.aliases), MOST_ALIASES)
+    for place, alias in enumerate(message.aliases):
+        checks.id(f"collection.aliases[{place}]", alias)
+        if alias == collection_id:
+            checks.fault(f"collection.aliases[{place}]", "is the collection's own id")
+    if len(set(message.aliases)) < len(message.aliases):
+        checks.fault("collection.aliases", "names an alias twice")
+    return tuple(sorted(message.aliases))
 
 
 def _filter_fields(checks: Checks, message: CollectionMessage) -> tuple[FilterField, ...]:

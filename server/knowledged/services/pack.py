@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from knowledge.v1.audit_event_pb2 import AuditEvent as AuditEventMessage
 from knowledge.v1.audit_receipt_pb2 import AuditReceipt
 from knowledge.v1.chunk_pb2 import Chunk as ChunkMessage
-from knowledge.v1.collection_pb2 import ChunkingPolicy, FilterField
+from knowledge.v1.collection_pb2 import ChunkingPolicy, CollectionSizes, FilterField
 from knowledge.v1.collection_pb2 import Collection as CollectionMessage
 from knowledge.v1.document_pb2 import Document as DocumentMessage
 from knowledge.v1.document_pb2 import DocumentRevision
@@ -22,7 +22,7 @@ from knowledged.names import AUDIT_EVENTS, collection_name
 from knowledged.services.json_struct import fill
 from knowledged.store.audit import AuditEvent
 from knowledged.store.chunks import Chunk
-from knowledged.store.collections import Collection
+from knowledged.store.collections import Collection, Sizes
 from knowledged.store.documents import Document
 from knowledged.store.revisions import Revision
 
@@ -70,6 +70,15 @@ def collection(row: Collection, document_count: int = 0) -> CollectionMessage:
         update_time=timestamp(row.update_time),
         document_count=document_count,
         retention=Duration(seconds=row.retention_seconds),
+        aliases=row.aliases,
+    )
+
+
+def sizes(row: Sizes) -> CollectionSizes:
+    return CollectionSizes(
+        deleted_document_count=row.deleted_documents,
+        chunk_count=row.chunks,
+        vector_bytes=row.vector_bytes,
     )
 
 

@@ -6,7 +6,7 @@ from knowledge.v1.vector_pb2 import Vector as VectorMessage
 from knowledged.call import Call
 from knowledged.checks import Checks
 from knowledged.errors import TooLarge
-from knowledged.names import collection_of
+from knowledged.names import collection_name, collection_of
 from knowledged.services import pack
 from knowledged.services.drafts import MIME_TYPES, chunking_policy
 from knowledged.services.given_chunks import LONGEST_CHUNK
@@ -77,9 +77,10 @@ class Search:
         vector = await self._searching.vector(checks, request, space)
         found = await self._searching.found(call, request, asked, space, vector)
         call.reads((row["document_uid"], row["subject_ids"] or ()) for row in found.hits)
+        name = collection_name(space.collection.collection_id)
         answer = pb.SearchResponse(incomplete_reason=found.reason, exact=found.exact)
         for row in found.hits:
-            pack.fill_hit(answer.hits.add(), row, request.collection)
+            pack.fill_hit(answer.hits.add(), row, name)
         return _fitting(answer, self._supplies.limits.max_message_bytes)
 
 

@@ -38,6 +38,11 @@ CREATE: LiteralString = recorded(
                $18::bigint
           from gate
         returning active_space_uid, dimension
+    ),
+    alias as (
+        insert into knowledge.collection_alias (alias, collection_uid, create_time)
+        select w.alias, $3::uuid, $16::timestamptz
+          from gate cross join unnest($19::text[]) as w (alias)
     )
     select knowledge.create_space_partition(active_space_uid, dimension)
       from collection
@@ -50,7 +55,7 @@ async def create(
 ) -> bool:
     """Stores a new collection with its empty vector space; False if this is a repeat.
 
-    Raises AlreadyExists when the id is taken.
+    Raises AlreadyExists when the id is taken. Its names must be locked (`aliases.lock`), and free.
     """
     c = collection
     try:
@@ -73,6 +78,7 @@ async def create(
             c.create_time,
             c.description,
             c.retention_seconds,
+            c.aliases,
         )
     except asyncpg.UniqueViolationError as error:
         raise _taken(error) from error
@@ -102,6 +108,28 @@ UPDATE: LiteralString = recorded(
     ),
 """,
     """
+    , given_up as (
+        delete from knowledge.collection_alias a
+         using gate
+         where a.collection_uid = gate.resource_uid and a.alias <> all ($13::text[])
+    ),
+    -- Who had one of them before has changed, too: its etag says so.
+    robbed as (
+        update knowledge.collection c
+           set revision = c.revision + 1, update_time = $11::timestamptz
+          from gate
+         where c.collection_uid <> gate.resource_uid
+           and c.collection_uid in (select a.collection_uid from knowledge.collection_alias a
+                                     where a.alias = any ($13::text[]))
+    ),
+    alias as (
+        insert into knowledge.collection_alias as a (alias, collection_uid, create_time)
+        select w.alias, gate.resource_uid, $11::timestamptz
+          from gate cross join unnest($13::text[]) as w (alias)
+            on conflict (alias) do update
+           set collection_uid = excluded.collection_uid, create_time = excluded.create_time
+         where a.collection_uid <> excluded.collection_uid
+    )
     update knowledge.collection c
        set title = $5::text, description = $6::text, chunk_max_tokens = $7::int,
            chunk_overlap_tokens = $8::int, filter_fields = $9::jsonb, egress = $10::smallint,
@@ -116,6 +144,8 @@ UPDATE: LiteralString = recorded(
 
 async def update(conn: Connection, mutation: Mutation, collection: Collection) -> bool:
     """Stores the new state of a collection read at `collection.revision`.
+
+    It takes its aliases from whoever has them: they must be locked (`aliases.lock`).
 
     False if it changed since, is gone, or the request is a repeat.
     """
@@ -133,6 +163,7 @@ async def update(conn: Connection, mutation: Mutation, collection: Collection) -
         c.egress,
         c.update_time,
         c.retention_seconds,
+        c.aliases,
     )
     return row is not None
 
@@ -172,6 +203,11 @@ DELETE: LiteralString = recorded(
            set state = 4
           from gate
          where s.collection_uid = gate.resource_uid
+    ),
+    alias as (
+        delete from knowledge.collection_alias a
+         using gate
+         where a.collection_uid = gate.resource_uid
     )
     update knowledge.collection c
        set delete_time = $4::timestamptz, revision = gate.revision,

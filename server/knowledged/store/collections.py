@@ -47,6 +47,7 @@ class Collection:
     create_time: datetime
     update_time: datetime
     retention_seconds: int = 30 * 86_400
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +68,22 @@ class Space:
 FIND: LiteralString = """
     select collection_uid, collection_id, title, description, dimension, distance, embedding_model,
            language, chunk_max_tokens, chunk_overlap_tokens, filter_fields, egress, revision,
-           active_space_uid, create_time, update_time, retention_seconds
-      from knowledge.collection
-     where collection_id = $1::text
+           active_space_uid, create_time, update_time, retention_seconds,
+           array(select alias from knowledge.collection_alias a
+                  where a.collection_uid = c.collection_uid order by alias) as aliases
+      from knowledge.collection c
+     where collection_uid = coalesce(
+               (select o.collection_uid from knowledge.collection o
+                 where o.collection_id = $1::text and o.delete_time is null),
+               (select a.collection_uid from knowledge.collection_alias a
+                 where a.alias = $1::text))
        and delete_time is null
        and ($2::text[] is null or collection_id = any ($2::text[]))
 """
 
 
 async def get(conn: Connection, collection_id: str, granted: list[str] | None) -> Collection:
-    """A live collection. NotFound also when it is not granted."""
+    """A live collection, by its id or an alias. NotFound also when it is not granted."""
     row = await conn.fetchrow(FIND, collection_id, granted)
     if row is None:
         raise NotFound("collection: not found")
@@ -88,18 +95,25 @@ SPACE: LiteralString = """
     select c.collection_uid, c.collection_id, c.title, c.description, c.dimension, c.distance,
            c.embedding_model, c.language, c.chunk_max_tokens, c.chunk_overlap_tokens,
            c.filter_fields, c.egress, c.revision, c.active_space_uid, c.create_time, c.update_time,
-           c.retention_seconds, s.state = 3 as indexed, s.ef, s.ready_fields,
+           c.retention_seconds,
+           array(select alias from knowledge.collection_alias a
+                  where a.collection_uid = c.collection_uid order by alias) as aliases,
+           s.state = 3 as indexed, s.ef, s.ready_fields,
            greatest(pg_stat_get_live_tuples(r.oid), r.reltuples, 0)::bigint as rows
       from knowledge.collection c
       join knowledge.vector_space s on s.space_uid = c.active_space_uid
       join pg_class r on r.oid = to_regclass('knowledge.' || knowledge.space_relation(s.space_uid))
-     where c.collection_id = $1::text
+     where c.collection_uid = coalesce(
+               (select o.collection_uid from knowledge.collection o
+                 where o.collection_id = $1::text and o.delete_time is null),
+               (select a.collection_uid from knowledge.collection_alias a
+                 where a.alias = $1::text))
        and c.delete_time is null
 """
 
 
 async def space(conn: Connection, collection_id: str) -> Space | None:
-    """A live collection with its active vector space; None if there is none of that id.
+    """A live collection, by id or alias, with its active vector space; None if there is none.
 
     Keeps to no grants: callers check them before they show anything of it.
     """
@@ -114,8 +128,10 @@ async def space(conn: Connection, collection_id: str) -> Space | None:
 LIST: LiteralString = """
     select collection_uid, collection_id, title, description, dimension, distance, embedding_model,
            language, chunk_max_tokens, chunk_overlap_tokens, filter_fields, egress, revision,
-           active_space_uid, create_time, update_time, retention_seconds
-      from knowledge.collection
+           active_space_uid, create_time, update_time, retention_seconds,
+           array(select alias from knowledge.collection_alias a
+                  where a.collection_uid = c.collection_uid order by alias) as aliases
+      from knowledge.collection c
      where delete_time is null
        and ($1::text[] is null or collection_id = any ($1::text[]))
 """
@@ -150,8 +166,10 @@ async def list_page(
 BY_UID: LiteralString = """
     select collection_uid, collection_id, title, description, dimension, distance, embedding_model,
            language, chunk_max_tokens, chunk_overlap_tokens, filter_fields, egress, revision,
-           active_space_uid, create_time, update_time, retention_seconds
-      from knowledge.collection
+           active_space_uid, create_time, update_time, retention_seconds,
+           array(select alias from knowledge.collection_alias a
+                  where a.collection_uid = c.collection_uid order by alias) as aliases
+      from knowledge.collection c
      where collection_uid = $1::uuid
 """
 
@@ -164,18 +182,36 @@ async def get_by_uid(conn: Connection, collection_uid: UUID) -> Collection:
     return _collection(row)
 
 
-# Counting stops at 10,001: beyond that the planner's estimate does.
-COUNT: LiteralString = """
-    select count(*)
-      from (select from knowledge.document
-             where collection_uid = $1::uuid and delete_time is null
-             limit 10001) d
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What a collection holds: documents exact up to 10,000, chunks by estimate, bytes on disk."""
+
+    documents: int = 0
+    deleted_documents: int = 0
+    chunks: int = 0
+    vector_bytes: int = 0
+
+
+# Counting stops at 10,001: more would read the whole collection.
+SIZES: LiteralString = """
+    select (select count(*)
+              from (select from knowledge.document
+                     where collection_uid = $1::uuid and delete_time is null
+                     limit 10001) d) as documents,
+           (select count(*)
+              from (select from knowledge.document
+                     where collection_uid = $1::uuid and delete_time is not null
+                     limit 10001) d) as deleted_documents,
+           greatest(pg_stat_get_live_tuples(r.oid), r.reltuples, 0)::bigint as chunks,
+           coalesce(pg_total_relation_size(r.oid), 0) as vector_bytes
+      from (select to_regclass('knowledge.' || knowledge.space_relation($2::uuid)) as oid) s
+      left join pg_class r on r.oid = s.oid
 """
 
 
-async def count_documents(conn: Connection, collection_uid: UUID) -> int:
-    """Live documents, exact up to 10,000."""
-    return int(await conn.fetchval(COUNT, collection_uid))
+async def sizes(conn: Connection, collection: Collection) -> Sizes:
+    row = await conn.fetchrow(SIZES, collection.collection_uid, collection.active_space_uid)
+    return Sizes(*row.values()) if row else Sizes()
 
 
 def fields_json(fields: tuple[FilterField, ...]) -> list[dict[str, object]]:
@@ -205,4 +241,5 @@ def _collection(row: Record) -> Collection:
         row["create_time"],
         row["update_time"],
         row["retention_seconds"],
+        tuple(row["aliases"]),
     )
