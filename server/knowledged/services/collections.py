@@ -7,15 +7,15 @@ from knowledge.v1 import knowledge_service_pb2 as pb
 from knowledge.v1.collection_pb2 import Collection as CollectionMessage
 from knowledged.call import Call
 from knowledged.checks import Checks
-from knowledged.database import Connection
-from knowledged.errors import AlreadyExists, Conflict, Denied, NotFound, Violation, WrongState
+from knowledged.errors import Conflict, Denied, NotFound, WrongState
 from knowledged.names import collection_name, collection_of, new_id
 from knowledged.services import pack
+from knowledged.services.collection_names import names_kept
 from knowledged.services.drafts import COLLECTION_PATHS, LATER_COLLECTION_PATHS, mask_paths
 from knowledged.services.listing import by_attribute, filter_condition
 from knowledged.services.recording import Change, mutation, request_key
 from knowledged.services.supplies import Supplies, granted
-from knowledged.store import aliases, collection_changes, collections
+from knowledged.store import collection_changes, collections
 from knowledged.store.collections import FIELDS, ORDERS, Collection
 from knowledged.store.requests import Answered, Mutation, RequestKey
 
@@ -42,11 +42,11 @@ class Collections:
             return await self._created(call, answered)
         made = mutation(call, key, _change("collections.create", draft))
         async with self._supplies.database.transaction(call.left) as conn:
-            await _held(conn, call, draft, take=False)
+            await names_kept(conn, call, draft, take=False)
             first = await collection_changes.create(conn, made, draft, self._digest(draft))
         if not first:
             return await self._created(call, await self._earlier(call, key))
-        self._settled(call, made, collection_id)
+        self._settled(call, made, draft)
         return pb.CreateCollectionResponse(
             collection=pack.collection(draft), receipt=pack.receipt(call.receipt)
         )
@@ -93,20 +93,7 @@ class Collections:
             old = space.collection
             draft = self._redrafted(checks, old, request, paths)
             _check_etag(request.etag, old, self._supplies, collection_id)
-            async with self._supplies.database.transaction(call.left) as conn:
-                robbed = await _held(conn, call, draft, take=request.take_aliases)
-                made = mutation(call, key, _change("collections.update", old, *robbed))
-                done = await collection_changes.update(conn, made, draft)
-            if done:
-                self._settled(
-                    call,
-                    made,
-                    collection_id,
-                    old.collection_id,
-                    *old.aliases,
-                    *draft.aliases,
-                    *robbed,
-                )
+            if await self._stored(call, key, old, draft, take=request.take_aliases):
                 return pb.UpdateCollectionResponse(
                     collection=pack.collection(replace(draft, revision=draft.revision + 1)),
                     receipt=pack.receipt(call.receipt),
@@ -127,8 +114,7 @@ class Collections:
         _check_etag(request.etag, space.collection, self._supplies, collection_id)
         made = mutation(call, key, _change("collections.delete", space.collection))
         if await self._deleted(call, made, space.collection, request.force):
-            row = space.collection
-            self._settled(call, made, collection_id, row.collection_id, *row.aliases)
+            self._settled(call, made, space.collection)
         else:
             await self._earlier(call, key)
         return pb.DeleteCollectionResponse(receipt=pack.receipt(call.receipt))
@@ -145,6 +131,18 @@ class Collections:
         checks.done()
         return replace(row, update_time=datetime.now(UTC))
 
+    async def _stored(
+        self, call: Call, key: RequestKey, old: Collection, draft: Collection, *, take: bool
+    ) -> bool:
+        """Whether the new state is stored; else it changed meanwhile, or a copy was first."""
+        async with self._supplies.database.transaction(call.left) as conn:
+            robbed = await names_kept(conn, call, draft, take=take)
+            made = mutation(call, key, _change("collections.update", old, *robbed))
+            done = await collection_changes.update(conn, made, draft)
+        if done:
+            self._settled(call, made, old, *draft.aliases, *robbed)
+        return done
+
     async def _deleted(self, call: Call, made: Mutation, row: Collection, force: bool) -> bool:
         async with self._supplies.database.transaction(call.left) as conn:
             if not await collection_changes.lock(conn, row.collection_uid):
@@ -159,9 +157,10 @@ class Collections:
                 conn, made, row.collection_uid, made.event.occurred_at
             )
 
-    def _settled(self, call: Call, made: Mutation, *names: str) -> None:
+    def _settled(self, call: Call, made: Mutation, row: Collection, *others: str) -> None:
+        """Forgets what its names meant, and those of others."""
         call.receipt = made.receipt
-        for name in names:
+        for name in (row.collection_id, *row.aliases, *others):
             self._supplies.directory.forget(name)
 
     async def _earlier(self, call: Call, key: RequestKey) -> Answered:
@@ -195,31 +194,6 @@ class Collections:
 def _may_make(call: Call, collection_id: str) -> None:
     if not call.principal.may_see(collection_id):
         raise Denied("the caller's grant does not cover a collection of this id")
-
-
-async def _held(conn: Connection, call: Call, row: Collection, *, take: bool) -> list[str]:
-    """Keeps the row's names from others until the transaction ends.
-
-    The ids of the collections it takes aliases from; AlreadyExists if that is not asked for, or not
-    the caller's to do. The id of a new collection is refused by its own constraint.
-    """
-    await aliases.lock(conn, [row.collection_id, *row.aliases])
-    names = [*row.aliases, row.collection_id]
-    holders = await aliases.holders(conn, names, row.collection_uid)
-    faults = [
-        Violation(f"collection.aliases[{place}]", "is taken")
-        for place, alias in enumerate(row.aliases)
-        if (holder := holders.get(alias))
-        if holder.own or not take or not call.principal.may_see(holder.collection_id)
-    ]
-    own = holders.get(row.collection_id)
-    if own and not own.own:
-        faults.append(Violation("collection_id", "is an alias of another collection"))
-    if faults:
-        error = AlreadyExists("; ".join(f"{fault.field}: {fault.description}" for fault in faults))
-        error.violations = tuple(faults)
-        raise error
-    return sorted({h.collection_id for h in holders.values()} - {row.collection_id})
 
 
 def _default_paths(message: CollectionMessage) -> frozenset[str]:
