@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import auditing, processes, quality, rows, writing
+from benchmarks import auditing, listing, processes, quality, rows, writing
 from benchmarks.apart import Apart
 from benchmarks.calling import caller
 from benchmarks.corpus import Corpus, embedded, hpo_corpus, hpo_corpus_now
@@ -26,16 +26,18 @@ _STARTS = 2
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How long a run takes: rounds, seconds a measurement, questions, texts a round of ingest."""
+    """How long a run takes: rounds, seconds a measurement, questions, texts a round of ingest,
+    documents to list."""
 
     rounds: int
     seconds: float
     questions: int
     texts: int
+    listed: int
 
 
-FULL = Size(7, 4.0, 1_000, 300)
-SHORT = Size(3, 1.0, 200, 100)
+FULL = Size(7, 4.0, 1_000, 300, 100_000)
+SHORT = Size(3, 1.0, 200, 100, 10_000)
 # Where nothing is embedded yet a short run cannot wait for all texts.
 _SHORT_CORPUS = 4_096
 
@@ -76,6 +78,7 @@ def _rows(bench: Bench, size: Size) -> list[Row]:
         *rows.search_rows(bench),
         *rows.filter_rows(bench),
         *rows.document_rows(bench),
+        listing.list_row(bench, size.listed),
         writing.ingest_row(bench, size.texts),
         writing.audit_row(bench),
     ]

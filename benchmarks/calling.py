@@ -25,6 +25,8 @@ class Caller:
         knowledge, vector = KnowledgeServiceStub(channel), VectorServiceStub(channel)
         self.create_collection = bound(knowledge.CreateCollection)
         self.create_document = bound(knowledge.CreateDocument)
+        self.batch_create_documents = bound(knowledge.BatchCreateDocuments)
+        self.list_documents = bound(knowledge.ListDocuments)
         self.get_document = bound(knowledge.GetDocument)
         self.upsert_chunks = bound(vector.UpsertChunks)
         self.search = bound(vector.Search)

@@ -376,24 +376,28 @@ async def test_the_page_size_may_change_between_pages(knowledge: Any, library: s
 
 
 @pytest.mark.parametrize("order_by", ["create_time", "document_id", "document_id desc"])
-@pytest.mark.parametrize("page_size", [1, 5, 16])
+@pytest.mark.parametrize("page_size", [1, 5, 16, 53, 100])
 async def test_no_page_skips_or_doubles_while_others_insert(
     knowledge: Any, collection: c.Collection, page_size: int, order_by: str
 ) -> None:
-    before = [f"k{i:02}" for i in range(40)]
-    await asyncio.gather(*(insert(knowledge, collection.name, each) for each in before))
+    before = [f"k{i:03}" for i in range(150)]
+    stable = d.Document(origin=d.ORIGIN_CALLER)
+    requests = [k.CreateDocumentRequest(document_id=each, document=stable) for each in before]
+    batch = k.BatchCreateDocumentsRequest(parent=collection.name, requests=requests)
+    await knowledge.BatchCreateDocuments(batch)
     found: list[str] = []
     request = k.ListDocumentsRequest(parent=collection.name, page_size=page_size, order_by=order_by)
-    others = [f"k{place * 7 % 40:02}-{place}" for place in range(30)]
+    others = [f"k{place * 7 % 150:03}-{place}" for place in range(40)]
     while True:
-        at_once = [insert(knowledge, collection.name, others.pop())] if others else []
+        now, others = others[:page_size], others[page_size:]
+        at_once = [insert(knowledge, collection.name, each) for each in now]
         page, *_ = await asyncio.gather(knowledge.ListDocuments(request), *at_once)
         found += [document.name.split("/")[-1] for document in page.documents]
         request.page_token = page.next_page_token
         if not page.next_page_token:
             break
     assert len(found) == len(set(found))
-    assert sorted(each for each in found if len(each) == 3) == before
+    assert sorted(each for each in found if len(each) == 4) == before
 
 
 async def test_pages_go_on_behind_rows_that_were_deleted(

@@ -43,11 +43,9 @@ OTHERWISE = {
     "store.chunks.MANY": "UpsertChunks asks it for what it wrote itself",
     "store.aliases.HOLDERS": "whom a name belongs to; the service tells only that it is taken",
     "store.collection_changes.CREATE": "makes the collection; the service checks the grant",
-<<<<<<< HEAD
     "store.audit_events.APPEND": "writes what happened, also what was refused",
-=======
     "store.purges.DUE": "the server's own purger; nobody reads the answer",
->>>>>>> 665a87d (Read, list and roll back revisions; undelete and purge documents)
+    "store.purges.SCHEDULE": "the server's own purger; nobody reads the answer",
     "store.text_queue.LEASE": "the server's own workers; nobody reads the answer",
     "store.text_queue.DELIVER": "the server's own workers; nobody reads the answer",
 }

@@ -165,3 +165,12 @@ async def test_what_comes_back_is_filtered_by_what_is_declared_now(store: Store)
     rows = await store.owner.fetch("select fields::text from knowledge.chunk_vector")
     assert await store.rows("chunk_vector_parked") == 0
     assert [row["fields"] for row in rows] == ['{"metadata.year:2": 2024}']
+
+
+async def test_what_an_older_version_deleted_gets_its_time(store: Store) -> None:
+    await store.document("d", purged_in=timedelta(days=1))
+    await store.owner.execute("update knowledge.document set purge_time = null")
+    async with store.database.write() as conn:
+        await purges.schedule(conn)
+    kept = await store.owner.fetchval("select purge_time - delete_time from knowledge.document")
+    assert kept == timedelta(seconds=store.collection.retention_seconds)

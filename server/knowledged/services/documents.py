@@ -59,12 +59,6 @@ class Documents:
         moment = _moment(checks, request)
         checks.done()
         content = request.view != View.VIEW_BASIC
-<<<<<<< HEAD
-        await self._supplies.directory.resolve(call, names[0])
-        async with self._supplies.database.read(call.left) as conn:
-            row = await documents.get(conn, *names, granted(call), content)
-        call.reads([(row.document_uid, row.subject_ids)])
-=======
         space = await self._supplies.directory.resolve(call, names[0])
         async with self._supplies.database.read(call.left) as conn:
             if moment:
@@ -73,7 +67,7 @@ class Documents:
             else:
                 collection_id = space.collection.collection_id
                 row = await documents.get(conn, collection_id, names[1], granted(call), content)
->>>>>>> 665a87d (Read, list and roll back revisions; undelete and purge documents)
+        call.reads([(row.document_uid, row.subject_ids)])
         return pb.GetDocumentResponse(document=pack.document(row))
 
     async def ListDocuments(

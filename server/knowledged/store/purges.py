@@ -106,6 +106,22 @@ async def lock(conn: Connection, found: Sequence[Doomed]) -> list[Doomed]:
     return [doomed for doomed in locked if (doomed.document_uid, doomed.revision) in as_found]
 
 
+# What a version that knew no purge_time deleted, while both served.
+SCHEDULE: LiteralString = """
+    update knowledge.document d
+       set purge_time = d.delete_time + make_interval(secs => c.retention_seconds)
+      from knowledge.collection c
+     where c.collection_uid = d.collection_uid
+       and d.delete_time is not null
+       and d.purge_time is null
+"""
+
+
+async def schedule(conn: Connection) -> None:
+    """Gives every deleted document a time of purging."""
+    await conn.execute(SCHEDULE)
+
+
 # Any replica may purge: each takes what the others have not.
 DUE: LiteralString = """
     select d.document_uid, d.collection_uid, c.collection_id, d.document_id, d.subject_ids,

@@ -32,14 +32,22 @@ class Purger:
 
     async def run(self) -> None:
         """Works for ever; a fault is logged, and the work done next time."""
+        scheduled = False
         while True:
             try:
+                scheduled = scheduled or await self._schedule()
                 while purged := await self.purge_page():
                     structlog.get_logger().info("documents_purged", count=purged)
             except Exception as error:
                 reason = status_of(error).reason
                 structlog.get_logger().warning("purger_failed", reason=reason)
             await asyncio.sleep(_INTERVAL_SECONDS)
+
+    async def _schedule(self) -> bool:
+        """Once for each start is enough: the last to start comes when no old version serves."""
+        async with self._database.write() as conn:
+            await purges.schedule(conn)
+        return True
 
     async def purge_page(self) -> int:
         """Purges up to 200 documents whose time is over; how many."""
