@@ -11,9 +11,12 @@ update knowledge.document
    set purge_time = delete_time + interval '2592000 seconds'
  where delete_time is not null;
 
--- What the purger looks for, and the deleted documents of a collection.
+-- What the purger looks for, and the deleted documents of a collection. Both are partial and small;
+-- making them reads the table once, a second or two for a million documents, and writes wait.
+-- squawk-ignore require-concurrent-index-creation
 create index document_to_purge on knowledge.document (purge_time, document_uid)
     where purge_time is not null;
+-- squawk-ignore require-concurrent-index-creation
 create index document_deleted on knowledge.document (collection_uid) where delete_time is not null;
 
 -- Whether a document is under legal hold: nothing may purge it then. Nobody holds anything yet; who
