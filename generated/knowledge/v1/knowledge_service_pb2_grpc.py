@@ -163,7 +163,7 @@ class KnowledgeServiceServicer:
     def UpdateCollection(self, request, context):
         """Changes title, description, chunking, filter_fields, egress, retention or aliases. ABORTED when the
         etag is stale. An alias moves from another collection to this one in one step, if `take_aliases`
-        says so: every call finds the one or the other. Other replicas follow within a second.
+        says so: every call finds the one or the other. Replicas follow within a second.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,7 +47,7 @@ class KnowledgeServiceStub:
     UpdateCollection: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.UpdateCollectionRequest, _knowledge_service_pb2.UpdateCollectionResponse]
     """Changes title, description, chunking, filter_fields, egress, retention or aliases. ABORTED when the
     etag is stale. An alias moves from another collection to this one in one step, if `take_aliases`
-    says so: every call finds the one or the other. Other replicas follow within a second.
+    says so: every call finds the one or the other. Replicas follow within a second.
     """
     DeleteCollection: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.DeleteCollectionRequest, _knowledge_service_pb2.DeleteCollectionResponse]
     """Deletes a collection. FAILED_PRECONDITION while it has documents, unless forced."""
@@ -111,7 +111,7 @@ class KnowledgeServiceAsyncStub(KnowledgeServiceStub):
     UpdateCollection: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.UpdateCollectionRequest, _knowledge_service_pb2.UpdateCollectionResponse]  # type: ignore[assignment]
     """Changes title, description, chunking, filter_fields, egress, retention or aliases. ABORTED when the
     etag is stale. An alias moves from another collection to this one in one step, if `take_aliases`
-    says so: every call finds the one or the other. Other replicas follow within a second.
+    says so: every call finds the one or the other. Replicas follow within a second.
     """
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.DeleteCollectionRequest, _knowledge_service_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
     """Deletes a collection. FAILED_PRECONDITION while it has documents, unless forced."""
@@ -196,7 +196,7 @@ class KnowledgeServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_knowledge_service_pb2.UpdateCollectionResponse, _abc.Awaitable[_knowledge_service_pb2.UpdateCollectionResponse]]:
         """Changes title, description, chunking, filter_fields, egress, retention or aliases. ABORTED when the
         etag is stale. An alias moves from another collection to this one in one step, if `take_aliases`
-        says so: every call finds the one or the other. Other replicas follow within a second.
+        says so: every call finds the one or the other. Replicas follow within a second.
         """
 
     @_abc_1.abstractmethod
