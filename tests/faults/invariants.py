@@ -9,7 +9,7 @@ from knowledged.connection import Connection
 
 # Whose data is still there.
 _LIVE: LiteralString = """
-    with live as (
+    with recursive live as (
         select c.collection_uid, c.active_space_uid
           from knowledge.collection c
          where c.delete_time is null
@@ -17,14 +17,19 @@ _LIVE: LiteralString = """
     doc as (
         select d.* from knowledge.document d join live using (collection_uid)
     ),
+    -- Former contents are put together again, from the current one backwards.
     revision as (
-        select document_uid, revision, event_id, chunk_count, content, origin, from_time,
-               null::timestamptz as to_time
-          from (select *, update_time as from_time from doc) d
+        select document_uid, revision, event_id, chunk_count, content, content_sha256, origin,
+               update_time as from_time, null::timestamptz as to_time, delete_time
+          from doc
          union all
-        select r.document_uid, r.revision, r.event_id, r.chunk_count, r.content, doc.origin,
-               r.from_time, r.to_time
-          from knowledge.document_revision r join doc using (document_uid)
+        select r.document_uid, r.revision, r.event_id, r.chunk_count,
+               coalesce(left(next.content, r.kept_head) || r.content
+                        || right(next.content, r.kept_tail), next.content),
+               r.content_sha256, next.origin, r.from_time, r.to_time, r.delete_time
+          from revision next
+          join knowledge.document_revision r
+            on r.document_uid = next.document_uid and r.revision = next.revision - 1
     ),
     change as (
         select e.event_id, e.action, e.collection_uid
@@ -61,15 +66,24 @@ CHECKS: dict[str, LiteralString] = {
         select e.event_id::text from change e join live using (collection_uid)
          where e.action like 'documents.%'
            and not exists (select from revision r where r.event_id = e.event_id)
+           -- Of a purged document the events stay, and one that says so.
+           and not exists (
+               select from knowledge.audit_payload p
+                 join knowledge.audit_payload gone on gone.resources = p.resources
+                 join change purge on purge.event_id = gone.event_id
+                                  and purge.action = 'documents.purge'
+                where p.event_id = e.event_id)
     """,
     "an event that says another action than its revision": """
         select e.event_id::text from change e
           join revision r using (event_id)
-          join doc on doc.document_uid = r.document_uid
-         where e.action <> case when r.revision = 1 then 'documents.create'
-                                when doc.delete_time is not null and r.to_time is null
-                                then 'documents.delete'
-                                else 'documents.update' end
+          left join revision before on before.document_uid = r.document_uid
+                                   and before.revision = r.revision - 1
+         where e.action <> all (case when r.revision = 1 then array['documents.create']
+                                     when r.delete_time is not null then array['documents.delete']
+                                     when before.delete_time is not null
+                                     then array['documents.undelete']
+                                     else array['documents.update', 'documents.rollback'] end)
     """,
     "a collection without its event": """
         select c.collection_id from knowledge.collection c
@@ -152,10 +166,7 @@ CHECKS: dict[str, LiteralString] = {
          where r.to_time is distinct from next.from_time
     """,
     "a text that is not what its hash says": """
-        select document_uid::text from doc
-         where content_sha256 <> sha256(convert_to(content, 'UTF8'))
-         union all
-        select document_uid || ' ' || revision from knowledge.document_revision
+        select document_uid || ' ' || revision from revision
          where content_sha256 <> sha256(convert_to(content, 'UTF8'))
          union all
         select chunk_uid::text from k where content_sha256 <> sha256(convert_to(content, 'UTF8'))

@@ -16,6 +16,9 @@ from knowledge.v1.document_pb2 import ORIGIN_CALLER, Document
 from knowledge.v1.knowledge_service_pb2 import (
     CreateDocumentRequest,
     DeleteDocumentRequest,
+    PurgeDocumentsRequest,
+    RollbackDocumentRequest,
+    UndeleteDocumentRequest,
     UpdateDocumentRequest,
 )
 from knowledge.v1.vector_service_pb2 import UpsertChunksRequest
@@ -166,6 +169,7 @@ async def fill(serve: Serve, urls: DatabaseUrls) -> None:
             DeleteDocumentRequest(name=f"{parent}/documents/deleted")
         )
         await give_chunks(client, parent)
+        await live_on(client, parent)
         async with connected(urls) as conn, asyncio.timeout(30):
             while await waiting(conn):  # noqa: ASYNC110 - the server tells nobody
                 await asyncio.sleep(0.05)
@@ -177,6 +181,20 @@ async def update(client: Caller, name: str) -> None:
     await client.knowledge.UpdateDocument(
         UpdateDocumentRequest(document=document, request_id=request_id("update", name))
     )
+
+
+async def live_on(client: Caller, parent: str) -> None:
+    """Documents that were rolled back, that came back, and that are gone for good."""
+    for document_id in ("rolled", "returned", "purged"):
+        await client.create_document(parent, document_id, text(3))
+    await update(client, f"{parent}/documents/rolled")
+    rolled = RollbackDocumentRequest(name=f"{parent}/documents/rolled", revision=1)
+    await client.knowledge.RollbackDocument(rolled)
+    name = f"{parent}/documents/returned"
+    await client.knowledge.DeleteDocument(DeleteDocumentRequest(name=name))
+    await client.knowledge.UndeleteDocument(UndeleteDocumentRequest(name=name))
+    purge = PurgeDocumentsRequest(parent=parent, filter='document_id = "purged"', force=True)
+    await client.knowledge.PurgeDocuments(purge)
 
 
 async def give_chunks(client: Caller, parent: str) -> None:

@@ -51,6 +51,7 @@ class DocumentBatches:
         whole = [] if request.view == View.VIEW_BASIC else ids
         found = await self._reader.read(call, space, ids, whole)
         rows = _all_of(found, ids)
+        call.reads((row.document_uid, row.subject_ids) for row in rows)
         return _fitted(rows, self._supplies.limits.max_message_bytes)
 
     async def BatchCreateDocuments(

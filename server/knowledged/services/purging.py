@@ -49,10 +49,11 @@ class Purges:
         call.unaudited = True
         async with self._supplies.database.read(call.left) as conn:
             count = await purges.count(conn, collection_uid, condition)
-            sample = await purges.find(conn, collection_uid, condition, SAMPLE)
+            sample = (await purges.find(conn, collection_uid, condition, SAMPLE))[:SAMPLE]
+        call.reads((document.document_uid, document.subject_ids) for document in sample)
         return pb.PurgeDocumentsResponse(
             purge_count=count.matching,
-            purge_sample=[document.name for document in sample[:SAMPLE]],
+            purge_sample=[document.name for document in sample],
             held_count=count.held,
         )
 

@@ -1,9 +1,11 @@
 """The former revisions of documents: KnowledgeService reads them and rolls back to them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from uuid import UUID
 
 from knowledge.v1 import knowledge_service_pb2 as pb
-from knowledged.call import Call
+from knowledged.call import Call, Shown
 from knowledged.checks import Checks
 from knowledged.names import document_of
 from knowledged.services import pack
@@ -42,6 +44,7 @@ class Revisions:
             rows = await revisions.list_page(conn, document.document_uid, condition, listing.page)
         room = self._supplies.limits.max_message_bytes
         messages, token = listing.fitted(rows, pack.revision, room)
+        call.reads([_shown(rows[: len(messages)], document.document_uid)])
         return pb.ListDocumentRevisionsResponse(revisions=messages, next_page_token=token)
 
     async def RollbackDocument(
@@ -57,6 +60,12 @@ class Revisions:
         return pb.RollbackDocumentResponse(
             document=pack.document(replace(row, content="")), receipt=pack.receipt(call.receipt)
         )
+
+
+def _shown(rows: Sequence[Revision], document_uid: UUID) -> Shown:
+    """The document, and all whom it was about at these revisions."""
+    subjects = (subject for row in rows for subject in row.document.subject_ids)
+    return document_uid, tuple(dict.fromkeys(subjects))
 
 
 def _position(row: Revision, _: str) -> Position:
