@@ -125,8 +125,8 @@ async def test_with_wait_a_long_text_is_answered_when_it_can_be_searched(
 async def test_wait_ends_before_the_deadline(knowledge: Any, make_collection: Any) -> None:
     policy = c.ChunkingPolicy(max_tokens=16, overlap_tokens=0)
     small = await make_collection(chunking=policy)
-    request = creation(small, content=long_text(3000))
+    request = creation(small, content=long_text(4000))
     request.wait = True
-    made = (await knowledge.CreateDocument(request, timeout=1.5)).document
+    made = (await knowledge.CreateDocument(request, timeout=3)).document
     assert made.state == d.DOCUMENT_STATE_PENDING
     await knowledge.DeleteCollection(k.DeleteCollectionRequest(name=small.name, force=True))
