@@ -1,15 +1,17 @@
 """A document's text on its way to being searchable: cut into pieces, and these embedded."""
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from knowledged.embedding.chunker import Chunker, ChunkingPolicy, Piece
-from knowledged.embedding.embedder import Embedder
+from knowledged.embedding.catalogue import Catalogue, Offered
+from knowledged.embedding.chunker import ChunkingPolicy, Piece
+from knowledged.embedding.provider_faults import ProviderAway
 from knowledged.errors import WrongState
-from knowledged.store.collections import Collection
+from knowledged.store.collections import PROVIDER_ALLOWED, Space
 from knowledged.store.pieces import KnownChunk, NewChunk, NewPieces, Span
 
 PENDING, ACTIVE = 1, 2
@@ -42,36 +44,66 @@ def chunk_id_of(text: str) -> str:
 class TextPipeline:
     """Cuts and embeds. Texts of more new pieces than `inline_chunks` are left to the workers."""
 
-    def __init__(self, embedder: Embedder, chunker: Chunker, inline_chunks: int) -> None:
-        self.embedder = embedder
-        self.chunker = chunker
+    def __init__(self, catalogue: Catalogue, inline_chunks: int) -> None:
+        self.catalogue = catalogue
         self.inline_chunks = inline_chunks
 
-    def check_model(self, collection: Collection) -> None:
-        """Raises WrongState when the collection's vectors are not of this server's model."""
-        if collection.embedding_model != self.embedder.model_id:
-            raise WrongState(
-                "the collection's embedding model is not the one this server runs",
-                reason="MODEL_MISMATCH",
-            )
+    def model_of(self, space: Space) -> Offered:
+        """The model of a collection's text.
 
-    async def cut(self, collection: Collection, content: str, mime_type: str) -> list[Piece]:
+        Raises WrongState when this server does not offer it, when its weights are others than those
+        of the vectors, or when the text would leave a machine that it must not leave.
+        """
+        model = self.catalogue.find(space.collection.embedding_model)
+        if model is None:
+            message = "the collection's embedding model is none that this server offers"
+            raise WrongState(message, reason="MODEL_MISMATCH")
+        check_egress(model, space.collection.egress)
+        digest = model.embedder.model_digest
+        if digest and space.model_digest and digest != space.model_digest:
+            message = "the model has other weights than the one that made the collection's vectors"
+            raise WrongState(message, reason="MODEL_DIGEST_MISMATCH")
+        return model
+
+    def tokens(self, space: Space, text: str) -> int:
+        """How long a text is, in tokens of the collection's model, else of the default one."""
+        model = self.catalogue.find(space.collection.embedding_model) or self.catalogue.default
+        return model.embedder.count_tokens(text)
+
+    async def pieces(
+        self, space: Space, text: Text, vectors: Vectors, seconds_left: float | None = None
+    ) -> NewPieces:
+        """What to write of a text: new chunks, all spans, and vectors unless there are too many.
+
+        While a provider is away there are no vectors either: the workers get them when it is back.
+        """
+        model, collection = self.model_of(space), space.collection
         policy = ChunkingPolicy(collection.chunk_max_tokens, collection.chunk_overlap_tokens)
-        return await self.chunker.split_async(content, policy, mime_type)
-
-    async def pieces(self, collection: Collection, text: Text, vectors: Vectors) -> NewPieces:
-        """What to write of a text: new chunks, all spans, and vectors unless there are too many."""
-        self.check_model(collection)
-        cut = await self.cut(collection, text.content, text.mime_type)
+        cut = await model.chunker.split_async(text.content, policy, text.mime_type)
         new = _missing(cut, text.known)
         if len(new) <= self.inline_chunks:
-            await self._embed(new, vectors)
+            with suppress(ProviderAway):
+                await _embed(model, new, vectors, seconds_left)
         return _assembled(cut, new, text, vectors.by_chunk_id)
 
-    async def _embed(self, new: dict[str, Piece], vectors: Vectors) -> None:
-        ids = [chunk_id for chunk_id in new if chunk_id not in vectors.by_chunk_id]
-        rows = await self.embedder.embed([new[chunk_id].text for chunk_id in ids])
-        vectors.by_chunk_id |= zip(ids, (row.tobytes() for row in rows), strict=True)
+
+def check_egress(model: Offered, egress: int) -> None:
+    """Raises WrongState when texts would leave this machine and must not."""
+    if model.remote and egress != PROVIDER_ALLOWED:
+        message = (
+            "the embedding model is remote, and this text must stay on this machine; allow it with"
+            " egress PROVIDER_ALLOWED, or use a local model"
+        )
+        raise WrongState(message, reason="EGRESS_FORBIDDEN")
+
+
+async def _embed(
+    model: Offered, new: dict[str, Piece], vectors: Vectors, seconds_left: float | None
+) -> None:
+    ids = [chunk_id for chunk_id in new if chunk_id not in vectors.by_chunk_id]
+    texts = [new[chunk_id].text for chunk_id in ids]
+    rows = await model.embedder.embed(texts, seconds_left=seconds_left)
+    vectors.by_chunk_id |= zip(ids, (row.tobytes() for row in rows), strict=True)
 
 
 def waiting(pieces: NewPieces, known: dict[str, KnownChunk]) -> bool:

@@ -33,6 +33,7 @@ from knowledge.v1.error_reason_pb2 import ErrorReason
 from knowledge.v1.options_pb2 import AUDIT_CLASS_NONE, access
 from knowledged.connection import connect
 from knowledged.embedding import bundled
+from knowledged.embedding.catalogue import Catalogue, Offered
 from knowledged.embedding.chunker import Chunker
 from knowledged.embedding.local import LocalEmbedder
 from knowledged.embedding.tokenizer import TextTokenizer
@@ -364,7 +365,7 @@ async def broken(
     """To a server whose tables vanish behind its back, and whose tokenizer is none."""
     tokenizer = cast("TextTokenizer", SimpleNamespace(special_tokens=2))
     embedder = LocalEmbedder(bundled.locate(), tokenizer, threads=1)
-    parts = {"embedder": embedder, "chunker": Chunker(tokenizer)}
+    parts = {"catalogue": Catalogue([Offered(embedder, Chunker(tokenizer))])}
     async with (
         serve(broken_database, parts) as running,
         grpc.aio.insecure_channel(f"127.0.0.1:{running.port}") as opened,

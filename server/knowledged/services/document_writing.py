@@ -68,11 +68,11 @@ class DocumentWriter:
                 return await self._as_answered(asked.call, answered)
             _check_types(space, row)
             if row.origin == SERVER:
-                self._supplies.text.check_model(space.collection)
+                self._supplies.text.model_of(space)
             if asked.validate_only:
                 await self._refuse_taken(asked.call, row)
                 return _unchanged(asked.call, row)
-            cut = await self._cut(space, row, vectors)
+            cut = await self._cut(asked.call, space, row, vectors)
             draft = _completed(row, cut, NOTHING_KNOWN)
             made = mutation(asked.call, asked.key, _change("documents.create", space, draft))
             async with self._supplies.database.write(asked.call.left) as conn:
@@ -148,12 +148,12 @@ class DocumentWriter:
             await self._read(call, (row.collection_id, row.document_id), content=False)
             raise AlreadyExists("document_id: is taken")
 
-    async def _cut(self, space: Space, row: Document, vectors: Vectors) -> NewPieces:
+    async def _cut(self, call: Call, space: Space, row: Document, vectors: Vectors) -> NewPieces:
         if row.origin != SERVER:
             return NewPieces()
         fields = stored_fields(space.collection.filter_fields, DOCUMENT, row.metadata)
         text = Text(row.content, row.mime_type, NOTHING_KNOWN, fields, ())
-        return await self._supplies.text.pieces(space.collection, text, vectors)
+        return await self._supplies.text.pieces(space, text, vectors, call.left)
 
     async def _recut(
         self, call: Call, space: Space, old: Document, row: Document, vectors: Vectors
@@ -168,7 +168,7 @@ class DocumentWriter:
         async with self._supplies.database.read(call.left) as conn:
             known = await pieces.known(conn, old.document_uid)
         text = Text(row.content, row.mime_type, known, fields, keys)
-        cut = await self._supplies.text.pieces(space.collection, text, vectors)
+        cut = await self._supplies.text.pieces(space, text, vectors, call.left)
         return _completed(row, cut, known), cut
 
     async def _live(self, call: Call, update: Update) -> Document | None:

@@ -12,6 +12,8 @@ from knowledged.errors import NotFound
 from knowledged.store.filter_sql import Column, Condition, Fields, Kind
 from knowledged.store.paging import Order, Page
 
+LOCAL_ONLY, PROVIDER_ALLOWED = 1, 2
+
 
 @dataclass(frozen=True, slots=True)
 class FilterField:
@@ -53,7 +55,8 @@ class Space:
     """A collection with what a search needs to know of its vector space.
 
     `indexed` says that the HNSW index is there; `rows` is an estimate; `ready_fields` are the
-    filter fields that every row carries.
+    filter fields that every row carries; `model_digest` is that of the model that made the vectors,
+    empty if that is not known.
     """
 
     collection: Collection
@@ -61,6 +64,7 @@ class Space:
     ef: int
     rows: int
     ready_fields: tuple[FilterField, ...]
+    model_digest: str
 
 
 FIND: LiteralString = """
@@ -87,7 +91,7 @@ SPACE: LiteralString = """
     select c.collection_uid, c.collection_id, c.title, c.description, c.dimension, c.distance,
            c.embedding_model, c.language, c.chunk_max_tokens, c.chunk_overlap_tokens,
            c.filter_fields, c.egress, c.revision, c.active_space_uid, c.create_time, c.update_time,
-           s.state = 3 as indexed, s.ef, s.ready_fields,
+           s.state = 3 as indexed, s.ef, s.ready_fields, s.model_digest,
            greatest(pg_stat_get_live_tuples(r.oid), r.reltuples, 0)::bigint as rows
       from knowledge.collection c
       join knowledge.vector_space s on s.space_uid = c.active_space_uid
@@ -106,7 +110,12 @@ async def space(conn: Connection, collection_id: str) -> Space | None:
     if row is None:
         return None
     return Space(
-        _collection(row), row["indexed"], row["ef"], row["rows"], filter_fields(row["ready_fields"])
+        _collection(row),
+        row["indexed"],
+        row["ef"],
+        row["rows"],
+        filter_fields(row["ready_fields"]),
+        row["model_digest"],
     )
 
 
@@ -161,6 +170,21 @@ async def get_by_uid(conn: Connection, collection_uid: UUID) -> Collection:
     if row is None:
         raise NotFound("collection: not found")
     return _collection(row)
+
+
+COUNT_BY_MODEL: LiteralString = """
+    select embedding_model, count(*) as collections
+      from knowledge.collection
+     where delete_time is null
+       and ($1::text[] is null or collection_id = any ($1::text[]))
+     group by embedding_model
+"""
+
+
+async def count_by_model(conn: Connection, granted: list[str] | None) -> dict[str, int]:
+    """How many live collections use each embedding model, of those that are granted."""
+    rows = await conn.fetch(COUNT_BY_MODEL, granted)
+    return {row["embedding_model"]: row["collections"] for row in rows}
 
 
 # Counting stops at 10,001: beyond that the planner's estimate does.
