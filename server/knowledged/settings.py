@@ -29,9 +29,7 @@ _Wait = Annotated[float, Field(ge=0, le=3_600)]
 
 
 def _words(given: object) -> object:
-    return (
-        [word for word in re.split(r"[\s,]+", given) if word] if isinstance(given, str) else given
-    )
+    return given.replace(",", " ").split() if isinstance(given, str) else given
 
 
 def _url(given: str) -> str:

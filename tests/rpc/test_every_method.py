@@ -78,9 +78,17 @@ def requests(name: str, event_id: str) -> dict[str, Message]:
         f"{AUDIT}GetAuditEvent": a.GetAuditEventRequest(name=f"auditEvents/{event_id}"),
         f"{AUDIT}ListAuditEvents": a.ListAuditEventsRequest(),
         f"{CONFIG}GetServerInfo": s.GetServerInfoRequest(),
+        f"{CONFIG}ListEmbeddingModels": s.ListEmbeddingModelsRequest(),
+        f"{CONFIG}SetProviderCredential": s.SetProviderCredentialRequest(
+            name=PROVIDER, api_key="hf_notakeynotakeynotakey", skip_validation=True
+        ),
+        f"{CONFIG}GetProviderCredential": s.GetProviderCredentialRequest(name=PROVIDER),
+        f"{CONFIG}ValidateProviderCredential": s.ValidateProviderCredentialRequest(name=PROVIDER),
+        f"{CONFIG}DeleteProviderCredential": s.DeleteProviderCredentialRequest(name=PROVIDER),
     }
 
 
+PROVIDER = "providers/huggingface"
 NOBODYS_EVENT = "01900000-0000-7000-8000-000000000000"
 METHODS = tuple(requests("collections/x", NOBODYS_EVENT))
 ROLES = {"reader", "writer", "auditor", "operator", "admin"}
@@ -106,6 +114,11 @@ ALLOWED = {
     f"{AUDIT}GetAuditEvent": {"auditor", "admin"},
     f"{AUDIT}ListAuditEvents": {"auditor", "admin"},
     f"{CONFIG}GetServerInfo": ROLES,
+    f"{CONFIG}ListEmbeddingModels": ROLES,
+    f"{CONFIG}SetProviderCredential": {"operator", "admin"},
+    f"{CONFIG}GetProviderCredential": {"operator", "auditor", "admin"},
+    f"{CONFIG}ValidateProviderCredential": {"operator", "admin"},
+    f"{CONFIG}DeleteProviderCredential": {"operator", "admin"},
 }
 # What takes no collection, or leaves out what the caller is not granted.
 ANSWERED_FOR_ALL = {
@@ -114,6 +127,15 @@ ANSWERED_FOR_ALL = {
     f"{VECTOR}PreviewChunks",
     f"{AUDIT}ListAuditEvents",
     f"{CONFIG}GetServerInfo",
+    f"{CONFIG}ListEmbeddingModels",
+    f"{CONFIG}GetProviderCredential",
+}
+# What is the whole server's: who is confined to some collections may not do it.
+DENIED_TO_THE_CONFINED = {
+    f"{KNOWLEDGE}CreateCollection",
+    f"{CONFIG}SetProviderCredential",
+    f"{CONFIG}ValidateProviderCredential",
+    f"{CONFIG}DeleteProviderCredential",
 }
 
 every_method = pytest.mark.parametrize("path", METHODS, ids=lambda path: path.split("/")[-1])
@@ -237,7 +259,7 @@ async def test_a_foreign_collection_is_as_good_as_missing(
     assert outcomes[0] == outcomes[1]
     if path in ANSWERED_FOR_ALL:
         assert outcomes[0] == (Code.OK, "")
-    elif path.endswith("/CreateCollection"):
+    elif path in DENIED_TO_THE_CONFINED:
         assert outcomes[0][0] is Code.PERMISSION_DENIED
     else:
         assert outcomes[0][0] is Code.NOT_FOUND
@@ -275,6 +297,9 @@ async def test_a_confined_caller_reaches_its_own_collection(
     metadata = secured_server.metadata(confined_to_own(path))
     raw = request.SerializeToString()
     code, _ = await outcome(call(secured_server.channel, path, raw, metadata))
+    if path.startswith(CONFIG) and path in DENIED_TO_THE_CONFINED:
+        assert code is Code.PERMISSION_DENIED
+        return
     assert code in (Code.OK, Code.ABORTED, Code.ALREADY_EXISTS)
 
 

@@ -80,7 +80,7 @@ class TextWorkers:
             await self._deliver(waiting, [row.tobytes() for row in vectors])
 
     async def _apart(self, model: Offered, waiting: Sequence[Waiting], why: str) -> None:
-        """What fails together is tried in halves, so that a bad text costs no attempt but its own."""
+        """What fails together is tried in halves, so that a bad text costs its own attempt only."""
         if len(waiting) == 1:
             await self._postpone(waiting, why)
             return
