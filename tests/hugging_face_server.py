@@ -111,6 +111,10 @@ class HuggingFaceServer:
     def texts(self) -> list[str]:
         return [text for asked in self.embedded for text in asked.texts]
 
+    def texts_with(self, key: str) -> list[str]:
+        """The texts that came with a key."""
+        return [text for asked in self.embedded if asked.key == key for text in asked.texts]
+
     def seen(self) -> str:
         """Everything that came, as one text to search in."""
         return repr(self.asked)

@@ -87,8 +87,8 @@ class ConfigServiceServicer:
 
     def SetProviderCredential(self, request, context):
         """Stores a provider's key, encrypted, for all replicas; each uses it within 5 seconds. It goes
-        before a key from a file or the environment. It is asked for at the provider first: a key that
-        is refused there is not stored.
+        before a key from a file or the environment. It is tried at the provider first: a key that is
+        refused there is not stored, nor is one while the provider is away.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

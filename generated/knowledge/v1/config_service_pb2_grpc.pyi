@@ -39,8 +39,8 @@ class ConfigServiceStub:
     """The embedding models that collections can use or do use, by id. All of them: they are few."""
     SetProviderCredential: _grpc.UnaryUnaryMultiCallable[_config_service_pb2.SetProviderCredentialRequest, _config_service_pb2.SetProviderCredentialResponse]
     """Stores a provider's key, encrypted, for all replicas; each uses it within 5 seconds. It goes
-    before a key from a file or the environment. It is asked for at the provider first: a key that
-    is refused there is not stored.
+    before a key from a file or the environment. It is tried at the provider first: a key that is
+    refused there is not stored, nor is one while the provider is away.
     """
     GetProviderCredential: _grpc.UnaryUnaryMultiCallable[_config_service_pb2.GetProviderCredentialRequest, _config_service_pb2.GetProviderCredentialResponse]
     """The key in use on the replica that answers, masked. The key itself is never told."""
@@ -64,8 +64,8 @@ class ConfigServiceAsyncStub(ConfigServiceStub):
     """The embedding models that collections can use or do use, by id. All of them: they are few."""
     SetProviderCredential: _aio.UnaryUnaryMultiCallable[_config_service_pb2.SetProviderCredentialRequest, _config_service_pb2.SetProviderCredentialResponse]  # type: ignore[assignment]
     """Stores a provider's key, encrypted, for all replicas; each uses it within 5 seconds. It goes
-    before a key from a file or the environment. It is asked for at the provider first: a key that
-    is refused there is not stored.
+    before a key from a file or the environment. It is tried at the provider first: a key that is
+    refused there is not stored, nor is one while the provider is away.
     """
     GetProviderCredential: _aio.UnaryUnaryMultiCallable[_config_service_pb2.GetProviderCredentialRequest, _config_service_pb2.GetProviderCredentialResponse]  # type: ignore[assignment]
     """The key in use on the replica that answers, masked. The key itself is never told."""
@@ -104,8 +104,8 @@ class ConfigServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_config_service_pb2.SetProviderCredentialResponse, _abc.Awaitable[_config_service_pb2.SetProviderCredentialResponse]]:
         """Stores a provider's key, encrypted, for all replicas; each uses it within 5 seconds. It goes
-        before a key from a file or the environment. It is asked for at the provider first: a key that
-        is refused there is not stored.
+        before a key from a file or the environment. It is tried at the provider first: a key that is
+        refused there is not stored, nor is one while the provider is away.
         """
 
     @_abc_1.abstractmethod

@@ -11,7 +11,7 @@ from knowledged.credentials.keys import Held, Source
 from knowledged.embedding import key_check
 from knowledged.embedding.catalogue import HUGGING_FACE
 from knowledged.embedding.key_check import Checked
-from knowledged.embedding.provider_faults import MISSING, cause_of
+from knowledged.embedding.provider_faults import MISSING, ProviderAway, cause_of
 from knowledged.errors import Conflict, Denied, NotFound
 from knowledged.names import provider_of
 from knowledged.services import pack
@@ -96,12 +96,15 @@ class Credentials:
         return pb.DeleteProviderCredentialResponse(receipt=pack.receipt(call.receipt))
 
     async def _tried(self, call: Call, key: ApiKey, *, skip: bool) -> Held:
-        """The key, not yet in use. Raises what the provider has against it, unless not asked."""
+        """The key, not yet in use. Raises what the provider has against it, unless not asked.
+
+        A model that is wrong is no reason against a key; a provider that is away is: nobody knows.
+        """
         held = Held(key, Source.STORED, datetime.now(UTC))
         if not skip:
             seconds = call.seconds_left(key_check.SECONDS)
             checked = await self._supplies.key_check.check(held, seconds)
-            if checked.error:
+            if checked.error and (checked.of_the_key or isinstance(checked.error, ProviderAway)):
                 raise checked.error
         return held
 
