@@ -84,6 +84,7 @@ class HuggingFaceServer:
         self.always: Fault | None = None
         self.down = False
         self.tei_key = ""
+        self.poison = ""
         self.tei_info: dict[str, Any] | None = {"model_id": MODEL, "model_sha": DIGEST}
         self.most_texts = LONGEST_BATCH
         self.in_flight = self.most_in_flight = 0
@@ -271,6 +272,10 @@ class _Handler(BaseHTTPRequestHandler):
         return fault.reset or fault.status > 0
 
     def _send_vectors(self, texts: tuple[str, ...], what: str) -> None:
+        if self.outside.poison and any(self.outside.poison in text for text in texts):
+            error = "`inputs` cannot be tokenized"
+            self._send(422, {"error": error, "error_type": "Tokenizer"}, {})
+            return
         if len(texts) > self.outside.most_texts:
             most = self.outside.most_texts
             error = f"{what} {len(texts)} > maximum allowed {what} {most}"

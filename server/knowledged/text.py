@@ -15,6 +15,7 @@ from knowledged.store.collections import PROVIDER_ALLOWED, Space
 from knowledged.store.pieces import KnownChunk, NewChunk, NewPieces, Span
 
 PENDING, ACTIVE = 1, 2
+INLINE_SECONDS = 10.0
 NOTHING_KNOWN: dict[str, KnownChunk] = {}
 
 
@@ -87,6 +88,11 @@ class TextPipeline:
         return _assembled(cut, new, text, vectors.by_chunk_id)
 
 
+def inline_seconds(left: float | None) -> float:
+    """How long a caller waits for vectors that the workers would get as well."""
+    return INLINE_SECONDS if left is None else min(left, INLINE_SECONDS)
+
+
 def check_egress(model: Offered, egress: int) -> None:
     """Raises WrongState when texts would leave this machine and must not."""
     if model.remote and egress != PROVIDER_ALLOWED:
@@ -102,7 +108,7 @@ async def _embed(
 ) -> None:
     ids = [chunk_id for chunk_id in new if chunk_id not in vectors.by_chunk_id]
     texts = [new[chunk_id].text for chunk_id in ids]
-    rows = await model.embedder.embed(texts, seconds_left=seconds_left)
+    rows = await model.embedder.embed(texts, seconds_left=inline_seconds(seconds_left))
     vectors.by_chunk_id |= zip(ids, (row.tobytes() for row in rows), strict=True)
 
 

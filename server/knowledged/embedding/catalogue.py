@@ -39,7 +39,7 @@ class Offered:
     @property
     def seconds_away(self) -> float:
         """How long it need not be asked; 0 when it can be tried."""
-        return self.remote.breaker.seconds_shut if self.remote else 0.0
+        return self.remote.seconds_away if self.remote else 0.0
 
 
 class Catalogue:

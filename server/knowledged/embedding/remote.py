@@ -80,8 +80,7 @@ class RemoteEmbedder:
         """See Embedder.embed. Also raises ProviderRefuses and TextRefused."""
         if not texts:
             return np.empty((0, self.dimension), dtype=np.float32)
-        seconds = REQUEST_SECONDS * TRIES if seconds_left is None else seconds_left
-        until = time.monotonic() + seconds
+        until = time.monotonic() + _seconds(seconds_left)
         with self._admitted(len(texts), urgent=urgent):
             parts = self._batches(texts)
             vectors = await _together([self._batch(part, until, urgent) for part in parts])
@@ -90,6 +89,12 @@ class RemoteEmbedder:
     def count_tokens(self, text: str) -> int:
         """See Embedder.count_tokens; by the local tokenizer, so roughly for another vocabulary."""
         return self._tokenizer.count([text])[0]
+
+    @property
+    def seconds_away(self) -> float:
+        """How long it need not be asked; 0 when it can be tried, such as with a new key."""
+        self._notice_new_key()
+        return self.breaker.seconds_shut
 
     async def probe(self, held: Held | None, seconds: float) -> None:
         """One request with this key, of a text that is nobody's. Raises as `embed`."""
@@ -189,6 +194,11 @@ class RemoteEmbedder:
             yield
         finally:
             self._under_way[urgent] -= texts
+
+
+def _seconds(left: float | None) -> float:
+    """A tenth is kept for the answer, so that the caller reads what was slow."""
+    return REQUEST_SECONDS * TRIES if left is None else left - min(0.5, left / 10)
 
 
 def _pause(failures: int, away: ProviderAway) -> float:

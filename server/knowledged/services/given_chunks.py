@@ -14,7 +14,7 @@ from knowledged.embedding.provider_faults import ProviderAway
 from knowledged.services.json_struct import to_json
 from knowledged.store.chunk_changes import GivenChunk
 from knowledged.store.collections import Space
-from knowledged.text import TextPipeline
+from knowledged.text import TextPipeline, inline_seconds
 from knowledged.vectors import VectorRule, bytes_of
 
 LONGEST_CHUNK = 65_536
@@ -59,7 +59,8 @@ class GivenChunks:
             return rows
         texts = [rows[place].content for place in bare]
         try:
-            vectors = await model.embedder.embed(texts, seconds_left=seconds_left)
+            seconds = inline_seconds(seconds_left)
+            vectors = await model.embedder.embed(texts, seconds_left=seconds)
         except ProviderAway:
             return rows
         done = dict(zip(bare, vectors, strict=True))
