@@ -5,6 +5,7 @@ model API, and of TEI 1.x. Vectors are the bundled model's, not of length 1, as 
 them. What is asked is kept, so that tests can say what left the machine.
 """
 
+import hashlib
 import json
 import socket
 import struct
@@ -241,6 +242,8 @@ class _Handler(BaseHTTPRequestHandler):
         """The model API and file downloads of one repository."""
         if f"/{GATED}/" in path or path.endswith(GATED):
             self._send(*_gated())
+        elif path.startswith(f"/api/models/{MODEL}/tree/"):
+            self._send(200, [self._entry(name) for name in self.outside.files], {})
         elif path.startswith(f"/api/models/{MODEL}"):
             names = [{"rfilename": name} for name in self.outside.files]
             self._send(200, {"id": MODEL, "sha": DIGEST, "siblings": names}, {})
@@ -250,12 +253,16 @@ class _Handler(BaseHTTPRequestHandler):
             code = {"x-error-code": "RepoNotFound", "x-error-message": "Repository not found"}
             self._send(404, {"error": "Repository not found"}, code)
 
+    def _entry(self, name: str) -> dict[str, Any]:
+        size = self.outside.files[name].stat().st_size
+        return {"type": "file", "path": name, "size": size, "oid": _oid(name)}
+
     def _file(self, name: str) -> None:
         file = self.outside.files.get(name)
         if file is None:
             self._send(404, {"error": "Entry not found"}, {"x-error-code": "EntryNotFound"})
             return
-        headers = {"x-repo-commit": DIGEST, "etag": f'"{abs(hash(name)):040x}"'}
+        headers = {"x-repo-commit": DIGEST, "etag": f'"{_oid(name)}"'}
         self._send(200, file.read_bytes(), headers)
 
     def _faulty(self) -> bool:
@@ -304,6 +311,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _key(self) -> str:
         return (self.headers.get("authorization") or "").removeprefix("Bearer ")
+
+
+def _oid(name: str) -> str:
+    """Of a file in Git, by its name; 40 hex digits."""
+    return hashlib.sha1(name.encode()).hexdigest()  # noqa: S324 - as Git has it
 
 
 def _encoded(body: Any) -> bytes:

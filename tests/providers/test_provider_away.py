@@ -23,7 +23,9 @@ async def caller(
     serve: Serve, database_urls: DatabaseUrls, outside: HuggingFaceServer
 ) -> AsyncIterator[Caller]:
     outside.keys[KEY] = GOOD
-    async with server(serve, database_urls, outside, hugging_face_api_key=KEY) as opened:
+    async with server(
+        serve, database_urls, outside, hugging_face_api_key=KEY, inline_chunks=2
+    ) as opened:
         yield opened
 
 
@@ -59,7 +61,7 @@ async def test_an_import_while_the_provider_is_away_ends_complete_by_itself(
     assert during < 5 * before
 
 
-def many(word: str, sentences: int = 1_500) -> str:
+def many(word: str, sentences: int = 200) -> str:
     """A text of so many pieces that the workers embed it."""
     return " ".join(f"{word} number {i}." for i in range(sentences))
 
