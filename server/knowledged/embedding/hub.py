@@ -15,6 +15,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import disable_progress_bars
 
 from knowledged.credentials.api_key import ApiKey
 from knowledged.embedding import model_folder
@@ -27,6 +28,7 @@ def locate(model_id: str, revision: str | None, key: ApiKey | None, hub_url: str
 
     Raises Unavailable, saying what to do.
     """
+    disable_progress_bars()
     try:
         folder = snapshot_download(
             model_id,
