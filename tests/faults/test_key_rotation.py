@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 
 from caller import Caller, caller
-from conftest import free_port
 from hugging_face_server import GOOD, MODEL, HuggingFaceServer, hugging_face
 from knowledge.v1.collection_pb2 import EGRESS_PROVIDER_ALLOWED, Collection
 from knowledge.v1.config_service_pb2 import (
@@ -30,7 +29,14 @@ from knowledge.v1.knowledge_service_pb2 import CreateCollectionRequest
 from knowledge.v1.vector_service_pb2 import SearchRequest
 from knowledged.connection import connect
 from outside_postgres import OutsidePostgres, outside_postgres
-from server_process import KNOWLEDGED, ServerProcess, environment, reachable_folder, server_process
+from server_process import (
+    KNOWLEDGED,
+    ServerProcess,
+    environment,
+    free_port,
+    reachable_folder,
+    server_process,
+)
 
 CANARY = "canary5e1fcanary"
 # As text, and as PostgreSQL and logs show bytes.

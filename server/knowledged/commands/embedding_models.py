@@ -4,8 +4,6 @@ import argparse
 import sys
 
 import uvloop
-from rich.console import Console
-from rich.table import Table
 
 from knowledge.v1 import config_service_pb2 as pb
 from knowledged.commands import client
@@ -37,10 +35,10 @@ async def _list(arguments: argparse.Namespace, settings: Settings) -> None:
     async with open_client(arguments.target, settings, arguments.token_file) as opened:
         request = pb.ListEmbeddingModelsRequest()
         answer = await opened.call(opened.config.ListEmbeddingModels, request)
-    table = Table(*_COLUMNS, box=None)
-    for each in answer.models:
-        table.add_row(*_row(each))
-    Console().print(table)
+    rows = [_COLUMNS, *map(_row, answer.models)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(map(str.ljust, row, widths)).rstrip())
 
 
 def _row(each: pb.OfferedModel) -> tuple[str, ...]:
