@@ -19,7 +19,7 @@ class ModelCounters:
     _model: str
 
     def asked(self, outcome: str, seconds: float, texts: int) -> None:
-        """One request ended: `outcome` is "ok" or a reason."""
+        """One request ended: `outcome` is "ok", "given up" by its caller, or a reason."""
         labels = self._provider, self._model
         self._metrics.requests.labels(*labels, outcome).inc()
         self._metrics.seconds.labels(*labels).observe(seconds)

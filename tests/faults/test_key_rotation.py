@@ -181,6 +181,8 @@ async def test_keys_rotate_under_load_and_none_shows(
         told = world.servers[0].log_text() + world.servers[1].log_text()
         assert "credentials.reject" in told
         assert "provider_key_file_rejected" in told
+        state = f'provider_state{{model="{MODEL}",provider="huggingface",state="ready"}} 1.0'
+        assert state in await asyncio.to_thread(page, world.metrics[0])
 
 
 async def rotate(world: Replicas, number: int, *, by_file: bool) -> float:

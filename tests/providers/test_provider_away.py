@@ -5,7 +5,10 @@ import statistics
 import time
 from collections.abc import AsyncIterator
 
+import grpc.aio
 import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 from serving import Caller, server
 
 from cluster import DatabaseUrls
@@ -46,6 +49,7 @@ async def test_an_import_while_the_provider_is_away_ends_complete_by_itself(
     told = await caller.status()
     assert (told.state, told.reason) == (s.PROVIDER_STATE_AWAY, "PROVIDER_UNAVAILABLE")
     assert await waiting(caller, remote) >= 32
+    assert await serving(caller)
     outside.down = False
     async with asyncio.timeout(45):
         while await waiting(caller, remote):  # noqa: ASYNC110
@@ -64,6 +68,12 @@ async def test_an_import_while_the_provider_is_away_ends_complete_by_itself(
 def many(word: str, sentences: int = 200) -> str:
     """A text of so many pieces that the workers embed it."""
     return " ".join(f"{word} number {i}." for i in range(sentences))
+
+
+async def serving(caller: Caller) -> bool:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{caller.port}") as channel:
+        answer = await HealthStub(channel).Check(HealthCheckRequest())
+    return answer.status == HealthCheckResponse.SERVING
 
 
 async def local_collection(caller: Caller, model: Model) -> str:

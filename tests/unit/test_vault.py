@@ -132,6 +132,20 @@ def test_what_is_not_the_keys_fault_pushes_no_key_out() -> None:
     assert ring.outcome.reason == "PROVIDER_QUOTA_EXHAUSTED"
 
 
+def test_a_refused_key_that_is_known_later_is_used_after_all() -> None:
+    ring = keys()
+    ring.offer(held(KEY))
+    ring.accepted(held(KEY))
+    assert ring.refused_candidate is None
+    new = held(OTHER)
+    ring.offer(new)
+    ring.refused(new, INVALID)
+    assert ring.refused_candidate == new
+    ring.accepted(new)
+    assert (used(ring), ring.rejected_reason) == (OTHER, "")
+    assert ring.refused_candidate is None
+
+
 async def test_each_change_is_noted_once() -> None:
     notices = Notices()
     ring = Keys("huggingface", notices)

@@ -163,7 +163,7 @@ class EmbeddingModel(_message.Message):
     model_id: _builtins.str
     """Its id."""
     model_digest: _builtins.str
-    """SHA-256 of the model file, as hex."""
+    """SHA-256 of the model file, as hex. Of a remote model the pinned revision, empty without one."""
     dimension: _builtins.int
     """Values a vector has."""
     max_tokens: _builtins.int

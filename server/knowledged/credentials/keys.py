@@ -62,6 +62,12 @@ class Keys:
         return self._good
 
     @property
+    def refused_candidate(self) -> Held | None:
+        """The key that would be used if the provider had not refused it; None if there is none."""
+        first = min(self._offered.values(), key=lambda held: held.source, default=None)
+        return first if first is not None and first != self.current else None
+
+    @property
     def outcome(self) -> Outcome | None:
         """What the provider last said of the current key; None before it was asked."""
         held = self.current
@@ -107,6 +113,7 @@ class Keys:
         current = self.current
         if current is not None and current.key == held.key:
             self._good = current
+        self._note_use()
 
     def checked(self, held: Held, reason: str) -> None:
         """The provider was asked with it; the reason, if any, is not the key's."""
@@ -122,7 +129,9 @@ class Keys:
             reason = REVOKED
         known = self._outcomes.get(fingerprint)
         self._outcomes[fingerprint] = Outcome(datetime.now(UTC), reason, refused=True)
-        if known is None or known.reason != reason:
+        # A former key that comes back late is no news.
+        offered = any(each.key == held.key for each in self._offered.values())
+        if offered and (known is None or known.reason != reason):
             self._note("credentials.reject", fingerprint, reason)
         self._note_use()
         return reason

@@ -133,9 +133,10 @@ class RemoteEmbedder:
 
     async def _once(self, texts: Sequence[str], until: float) -> Vectors:
         """One request, seen by the breaker and by whoever counts."""
-        began, outcome = time.monotonic(), "ok"
+        began, outcome = time.monotonic(), "given up"
         try:
             vectors = await self._with_key(texts, until)
+            outcome = "ok"
         except (ProviderAway, ProviderRefuses) as error:
             outcome = error.reason
             self._identified = False
