@@ -73,7 +73,7 @@ class Load:
             except grpc.aio.AioRpcError as error:
                 self.failures.append(f"{error.code().name} {error.details()}")
             self.done += 1
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.03)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ async def under_load(world: Replicas) -> AsyncIterator[list[Load]]:
 
 @pytest.mark.fault
 @pytest.mark.parametrize(
-    "rotations", [4, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+    "rotations", [3, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
 )
 async def test_keys_rotate_under_load_and_none_shows(
     rotations: int, monkeypatch: pytest.MonkeyPatch
@@ -175,7 +175,7 @@ async def test_keys_rotate_under_load_and_none_shows(
         calls = sum(load.done for load in loads)
         print(f"{rotations} rotations, {calls} calls, slowest {max(waits):.2f} s")
         assert failures == []
-        assert calls > 20 * rotations
+        assert calls > 10 * rotations
         assert max(waits) < USED_WITHIN_SECONDS
         assert [place async for place in leaking_places(world)] == []
         told = world.servers[0].log_text() + world.servers[1].log_text()

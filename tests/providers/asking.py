@@ -1,10 +1,13 @@
 """A remote embedder that asks the provider outside, and what it told on its way."""
 
-from collections.abc import AsyncIterator
+import zlib
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+
+import numpy as np
 
 from hugging_face_server import GOOD, MODEL, HuggingFaceServer
 from knowledged.credentials.api_key import ApiKey
@@ -17,6 +20,12 @@ from served import Model
 
 KEY = "hf_conformancekeyconformancekey01"
 OTHER_KEY = "hf_anotherkeyanotherkeyanother02"
+
+
+def cheap_vectors(texts: Sequence[str]) -> Any:
+    """The same for the same text, and far from those of others."""
+    rows = [np.random.default_rng(zlib.crc32(text.encode())).standard_normal(384) for text in texts]
+    return np.array(rows)
 
 
 def held(text: str, source: Source = Source.STORED) -> Held:

@@ -1,7 +1,7 @@
 """What every provider must do: one suite for local, Hugging Face's router and TEI."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +24,7 @@ TEXTS = [
     "high blood pressure",
     "a broken arm",
     "Nierensteine, ein Stein in der Niere ☃",
-    "x" * 5_000,
+    "x" * 2_000,
     "gout " * 2_000,
 ]
 PROVIDERS = ("local", "router", "tei")
@@ -66,9 +66,9 @@ async def test_no_text_is_no_request(embedder: Embedder, outside: HuggingFaceSer
 
 
 async def test_rows_are_in_the_order_of_the_texts(embedder: Embedder) -> None:
-    texts = [f"{word} number {i}" for i in range(60) for word in ("gout", "fever", "stone")]
+    texts = [f"{word} number {i}" for i in range(25) for word in ("gout", "fever", "stone")]
     vectors = await embedder.embed(texts)
-    for place in (0, 33, 100, 179):
+    for place in (0, 33, 50, 74):
         (alone,) = await embedder.embed([texts[place]])
         assert float(vectors[place] @ alone) > 0.999
     scores = vectors @ vectors[0]
@@ -114,7 +114,7 @@ async def test_many_callers_get_their_own_vectors(embedder: Embedder) -> None:
 
 
 async def test_a_caller_who_gives_up_leaves_the_others_alone(embedder: Embedder) -> None:
-    lost = asyncio.create_task(embedder.embed(["a long text " * 100] * 64))
+    lost = asyncio.create_task(embedder.embed(["a long text " * 30] * 40))
     await asyncio.sleep(0.01)
     lost.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -141,7 +141,3 @@ async def test_too_many_texts_at_once_are_refused(
         await small.embed(["fever"])
     assert len(await first) == 10
     await small.close()
-
-
-def lengths(asked: Sequence[Any]) -> list[int]:
-    return [len(each.texts) for each in asked]

@@ -5,8 +5,11 @@ import time
 from email.utils import formatdate
 from typing import Any
 
+import httpx2
 import pytest
-from asking import KEY, OTHER_KEY, asking, held
+from asking import KEY, OTHER_KEY, asking, cheap_vectors, held
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils import hf_raise_for_status
 
 from hugging_face_server import (
     DIGEST,
@@ -23,6 +26,7 @@ from hugging_face_server import (
 from knowledged.embedding import breaker as breaker_of
 from knowledged.embedding import remote as remote_of
 from knowledged.embedding.breaker import Breaker, Condition, State
+from knowledged.embedding.provider_answers import fault_of
 from knowledged.embedding.provider_faults import (
     DOWN,
     LIMITED,
@@ -34,6 +38,12 @@ from knowledged.embedding.provider_faults import EXPIRED as EXPIRED_KEY
 from served import Model
 
 A_THOUSAND = [f"disease number {i}" for i in range(100)]
+
+
+@pytest.fixture(autouse=True)
+def cheap(outside: HuggingFaceServer) -> None:
+    """What is in the vectors does not matter here."""
+    outside.encode = cheap_vectors
 
 
 async def test_batches_keep_to_the_providers_limit_and_several_are_in_flight(
@@ -59,7 +69,6 @@ async def test_a_tei_with_a_smaller_limit_gets_smaller_batches(
 
 
 async def test_long_texts_make_small_batches(outside: HuggingFaceServer, model: Model) -> None:
-    outside.encode = lambda texts: [[1.0] * 384 for _ in texts]
     async with asking(outside, model) as asked:
         await asked.embedder.embed(["x" * 60_000] * 20)
     sent = [sum(map(len, each.texts)) for each in outside.embedded]
@@ -82,22 +91,40 @@ async def test_what_passes_is_tried_again(
         assert len(asked.outcomes) == 3
 
 
-@pytest.mark.parametrize("form", ["seconds", "date", "rate limit", "estimate"])
 async def test_a_pause_that_the_provider_asks_for_is_kept(
-    form: str, outside: HuggingFaceServer, model: Model
+    outside: HuggingFaceServer, model: Model
 ) -> None:
-    headers = {
-        "seconds": {"retry-after": "1"},
-        "date": {"retry-after": formatdate(time.time() + 2, usegmt=True)},
-        "rate limit": {"ratelimit": '"api";r=0;t=1'},
-        "estimate": {},
-    }[form]
-    body = {"error": "Model is currently loading", "estimated_time": 1.0}
-    outside.faults.append(Fault(503 if form == "estimate" else 429, body, headers))
+    outside.faults.append(limited("1"))
     async with asking(outside, model) as asked:
         began = time.monotonic()
         await asked.embed()
-        assert time.monotonic() - began >= 0.95
+        assert time.monotonic() - began >= 1.0
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "seconds"),
+    [
+        (429, {"retry-after": "7"}, {}, 7),
+        (429, {"retry-after": formatdate(time.time() + 9_000, usegmt=True)}, {}, 300),
+        (429, {"ratelimit": '"api";r=0;t=55'}, {}, 55),
+        (429, {"ratelimit": '"api";r=3;t=55', "retry-after": "soon"}, {}, None),
+        (503, {}, {"error": "Model is currently loading", "estimated_time": 20.5}, 20.5),
+        (503, {"retry-after": "99999"}, {}, 300),
+        (503, {"retry-after": formatdate(0, usegmt=True)}, {}, 0),
+    ],
+)
+def test_every_way_to_ask_for_a_pause_is_read(
+    status: int, headers: dict[str, str], body: dict[str, Any], seconds: float | None
+) -> None:
+    asked = httpx2.Request("POST", "https://router.huggingface.co/hf-inference")
+    answer = httpx2.Response(status, headers=headers, json=body, request=asked)
+    with pytest.raises(HfHubHTTPError) as raised:
+        hf_raise_for_status(answer)
+    fault = fault_of(raised.value)
+    assert isinstance(fault, ProviderAway)
+    assert fault.asked is (seconds is not None)
+    if seconds is not None:
+        assert seconds <= (fault.retry_after_seconds or 0) <= seconds + 10
 
 
 async def test_a_pause_beyond_the_callers_time_is_not_begun(
