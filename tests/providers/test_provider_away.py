@@ -64,6 +64,11 @@ async def test_an_import_while_the_provider_is_away_ends_complete_by_itself(
     print(f"local p50 before {before:.2f} ms, during {during:.2f} ms: {during / before:.2f}")
 
 
+def many(word: str, sentences: int = 200) -> str:
+    """A text of so many pieces that the workers embed it."""
+    return " ".join(f"{word} number {i}." for i in range(sentences))
+
+
 async def serving(caller: Caller) -> bool:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{caller.port}") as channel:
         answer = await HealthStub(channel).Check(HealthCheckRequest())
