@@ -45,7 +45,6 @@ OTHERWISE = {
     "store.audit_events.APPEND": "writes what happened, also what was refused",
     "store.text_queue.LEASE": "the server's own workers; nobody reads the answer",
     "store.text_queue.DELIVER": "the server's own workers; nobody reads the answer",
-    "store.background_events.RECORD_BACKGROUND": "the server's own events, of no collection",
     "store.credentials.SET": "the whole server's key; the service refuses the confined",
     "store.credentials.DELETE": "the whole server's key; the service refuses the confined",
     "store.credentials.NOTE_CHECK": "the whole server's key; the service refuses the confined",

@@ -3,7 +3,6 @@
 import asyncio
 from datetime import UTC, datetime
 
-import asyncpg
 import structlog
 from uuid_utils.compat import uuid7
 
@@ -12,7 +11,7 @@ from knowledged.call import AuditClass
 from knowledged.database import Database
 from knowledged.errors import Code, status_of
 from knowledged.notices import Notice, Notices
-from knowledged.store import background_events
+from knowledged.store import audit_events
 
 ACTOR = "knowledged"
 _DONE, _FAILED = 1, 3
@@ -30,17 +29,15 @@ class NoticeRecorder:
         while True:
             notice = await self._notices.next()
             _log(notice)
-            event = _event(notice)
-            await self._record(event)
+            await self._record(_event(notice))
 
     async def _record(self, event: Event) -> None:
-        """Tries until it is done; an event that is there already was done by a lost first try."""
+        """Tries until it is done; what a lost try has written already is left alone."""
+        written, _ = audit_events.entry(event)
         while True:
             try:
                 async with self._database.write() as conn:
-                    return await background_events.record(conn, event)
-            except asyncpg.UniqueViolationError:
-                return None
+                    return await audit_events.append(conn, [written])
             except Exception as error:
                 reason = status_of(error).reason
                 structlog.get_logger().warning("notice_not_recorded", reason=reason)
