@@ -153,6 +153,17 @@ async def test_a_slow_provider_is_waited_for_as_long_as_the_caller_waits(
         assert away.value.reason == "PROVIDER_TIMEOUT"
 
 
+async def test_callers_in_a_hurry_do_not_shut_the_others_out(
+    outside: HuggingFaceServer, model: Model
+) -> None:
+    outside.always = Fault(seconds=0.4)
+    async with asking(outside, model) as asked:
+        for _ in range(breaker_of.FAILURES_TO_OPEN + 1):
+            with pytest.raises(ProviderAway):
+                await asked.embed(seconds_left=0.1)
+        assert (await asked.embed()).shape == (1, 384)
+
+
 @pytest.mark.parametrize("status", [400, 413, 422])
 async def test_a_refused_text_is_not_tried_again_and_tells_nothing_of_the_provider(
     status: int, outside: HuggingFaceServer, model: Model

@@ -53,7 +53,7 @@ async def providers(settings: Settings, secrets: list[RootSecret], database: Dat
     key_file = KeyFile(file, keys) if file else None
     _offer_environment(settings, keys)
     if key_file:
-        key_file.look()
+        key_file.take(key_file.look())
     stored = StoredKey(keys, Vault(secrets))
     await _refresh(stored, database)
     return Providers(keys, stored, notices, key_file)

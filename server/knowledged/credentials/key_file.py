@@ -20,21 +20,28 @@ class KeyFile:
         self._keys = keys
         self._signature: _Signature | str = ""
 
-    def look(self) -> None:
-        """Takes over a changed file. Blocking; raises nothing."""
+    def look(self) -> ApiKey | str | None:
+        """The key of a changed file, or what is wrong with it. Blocking; changes no key."""
         signature = _signature(self._path)
         if signature == self._signature:
-            return
+            return None
         self._signature = signature
         try:
-            key = ApiKey(self._read())
+            return ApiKey(self._read())
         except (OSError, ValueError) as error:
             # MalformedKey says a rule and a size; others' texts may hold the file's.
-            problem = str(error) if isinstance(error, MalformedKey) else type(error).__name__
-            structlog.get_logger().error("provider_key_file_rejected", problem=problem)
-            self._keys.unusable(Source.FILE, INVALID)
-        else:
-            self._keys.offer(Held(key, Source.FILE, datetime.now(UTC)))
+            return str(error) if isinstance(error, MalformedKey) else type(error).__name__
+
+    def take(self, found: ApiKey | str | None) -> None:
+        """Takes over what `look` found."""
+        match found:
+            case ApiKey():
+                self._keys.offer(Held(found, Source.FILE, datetime.now(UTC)))
+            case str():
+                structlog.get_logger().error("provider_key_file_rejected", problem=found)
+                self._keys.unusable(Source.FILE, INVALID)
+            case None:
+                return
 
     def _read(self) -> str:
         if self._path.stat().st_mode & stat.S_IROTH:

@@ -31,6 +31,8 @@ TRIES = 4
 FIRST_PAUSE_SECONDS = 0.25
 LONGEST_PAUSE_SECONDS = 20.0
 REQUEST_SECONDS = 30.0
+# A caller who waits for less than this finds out nothing of the provider.
+FAIR_SECONDS = 1.0
 # TEI takes 2 MB at once; a character is up to four bytes.
 MOST_CHARACTERS = 400_000
 # Of searches, which somebody waits for, and of texts to store: neither waits for the other's.
@@ -139,8 +141,9 @@ class RemoteEmbedder:
             outcome = "ok"
         except (ProviderAway, ProviderRefuses) as error:
             outcome = error.reason
-            self._identified = False
-            self.breaker.failed(error)
+            if outcome != SLOW.reason or until - began >= FAIR_SECONDS:
+                self._identified = False
+                self.breaker.failed(error)
             raise
         except DomainError as error:
             outcome = error.reason

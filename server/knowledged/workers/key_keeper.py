@@ -53,7 +53,7 @@ class KeyKeeper:
 
     async def _look(self) -> None:
         if self._file:
-            await asyncio.to_thread(self._file.look)
+            self._file.take(await asyncio.to_thread(self._file.look))
         try:
             async with self._database.read() as conn:
                 await self._stored.refresh(conn)
