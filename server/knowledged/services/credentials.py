@@ -66,8 +66,9 @@ class Credentials:
             checked = await self._check(call)
             made = mutation(call, key, _change("credentials.validate", provider))
             async with self._supplies.database.write(call.left) as conn:
-                await credentials.note_check(conn, made, provider)
-            call.receipt = made.receipt
+                if await credentials.note_check(conn, made, provider):
+                    call.receipt = made.receipt
+            await self._demand_receipt(call, key)
         return pb.ValidateProviderCredentialResponse(
             credential=await self._credential(call),
             message=checked.error.message if checked.error else "",

@@ -126,8 +126,10 @@ NOTE_CHECK: LiteralString = recorded(
 )
 
 
-async def note_check(conn: Connection, mutation: Mutation, provider: Provider) -> None:
-    await conn.fetchrow(NOTE_CHECK, *mutation.parameters(), provider.name, provider.uid)
+async def note_check(conn: Connection, mutation: Mutation, provider: Provider) -> bool:
+    """Records the check; False if the request is a repeat."""
+    parameters = *mutation.parameters(), provider.name, provider.uid
+    return await conn.fetchrow(NOTE_CHECK, *parameters) is not None
 
 
 RESEAL: LiteralString = """
