@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from refusal import refused
 from serving import NAME, Caller, server
 
 from cluster import DatabaseUrls
@@ -17,7 +18,6 @@ from knowledge.v1 import config_service_pb2 as s
 from knowledged.connection import connect
 from knowledged.credentials.vault import Vault
 from knowledged.secret import RootSecret
-from refusal import refused
 from served import Serve
 
 Code = grpc.StatusCode

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from refusal import Refusal, refused
 from serving import MODEL, Caller, server
 
 from cluster import DatabaseUrls
@@ -15,7 +16,6 @@ from knowledge.v1 import document_pb2 as d
 from knowledge.v1 import knowledge_service_pb2 as k
 from knowledge.v1 import vector_service_pb2 as v
 from knowledge.v1.vector_pb2 import FloatVector, Vector
-from refusal import Refusal, refused
 from served import Model, Serve
 
 KEY = "hf_egressegressegressegress0001"

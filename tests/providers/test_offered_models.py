@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 import pytest
+from refusal import refused
 from serving import GATED, MISSING_MODEL, MODEL, Caller, calling, server, settings
 
 from cluster import DatabaseUrls
@@ -16,7 +17,6 @@ from knowledge.v1 import vector_service_pb2 as v
 from knowledged.embedding import bundled
 from knowledged.embedding.catalogue import Catalogue, Offered
 from knowledged.embedding.local import LocalEmbedder
-from refusal import refused
 from served import Model, Serve
 
 Code = grpc.StatusCode

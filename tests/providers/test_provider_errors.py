@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from refusal import Refusal, refused
 from serving import MISSING_MODEL, NAME, Caller, server
 
 from cluster import DatabaseUrls
@@ -27,7 +28,6 @@ from hugging_face_server import (
 from knowledge.v1 import audit_event_pb2 as ae
 from knowledge.v1 import config_service_pb2 as s
 from knowledged.embedding.provider_faults import CAUSES
-from refusal import Refusal, refused
 from served import Serve
 
 PAGE = (Path(__file__).parents[2] / "docs/providers.md").read_text()
@@ -77,7 +77,7 @@ CASES: list[tuple[str, str, Prepare]] = [
     ("PROVIDER_MODEL_LOADING", MODEL, answers(loading(20.0))),
     ("PROVIDER_UNAVAILABLE", MODEL, answers(failing(502))),
     ("PROVIDER_UNAVAILABLE", MODEL, answers(RESET)),
-    ("PROVIDER_TIMEOUT", MODEL, answers(Fault(seconds=3.0))),
+    ("PROVIDER_TIMEOUT", MODEL, answers(Fault(seconds=7.0))),
     ("PROVIDER_TEXT_REFUSED", MODEL, answers(REFUSED_TEXT)),
     (
         "PROVIDER_MODEL_NOT_FOUND",
@@ -119,7 +119,7 @@ async def test_every_cause_is_told_apart(caller: Caller, outside: HuggingFaceSer
 
 
 async def search(caller: Caller, name: str) -> Refusal:
-    return await refused(caller.search(name, CANARY, 2.0))
+    return await refused(caller.search(name, CANARY, 5.0))
 
 
 async def holds(caller: Caller, refusal: Refusal, reason: str, model: str) -> None:
