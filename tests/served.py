@@ -9,7 +9,9 @@ from typing import Any
 from cluster import DatabaseUrls
 from knowledged.access import Access
 from knowledged.app import Parts, Running, serving
+from knowledged.commands import offering
 from knowledged.database import Database
+from knowledged.embedding.catalogue import Offered
 from knowledged.embedding.chunker import Chunker
 from knowledged.embedding.local import LocalEmbedder
 from knowledged.metrics import Metrics
@@ -23,6 +25,10 @@ class Model:
 
     embedder: LocalEmbedder
     chunker: Chunker
+
+    @property
+    def offered(self) -> Offered:
+        return Offered(self.embedder, self.chunker)
 
 
 Serve = Callable[..., AbstractAsyncContextManager[Running]]
@@ -47,20 +53,27 @@ async def _server(
         command_timeout_seconds=settings.command_timeout_seconds,
         acquire_timeout_seconds=settings.acquire_timeout_seconds,
     )
+    secrets, metrics = [RootSecret(b"a root secret for tests, 32 byte")], Metrics()
+    secrets = parts.pop("secrets", secrets)
+    of = await offering.providers(settings, secrets, database)
+    catalogue = offering.with_remote(settings, of, metrics, [model.offered])
     whole = Parts(
         settings=settings,
         database=database,
         maintenance_dsn=urls.owner_dsn,
-        embedder=model.embedder,
-        chunker=model.chunker,
-        secret=RootSecret(b"a root secret for tests, 32 byte"),
+        catalogue=catalogue,
+        providers=of,
+        key_check=offering.key_check(settings, catalogue),
+        secret=secrets[0],
         access=Access(settings.access_file) if settings.access_file else None,
-        metrics=Metrics(),
+        metrics=metrics,
     )
     try:
         async with serving(replace(whole, **parts)) as running:
             yield running
     finally:
+        for embedder in catalogue.remote:
+            await embedder.close()
         await database.close()
 
 

@@ -9,7 +9,19 @@ from types import ModuleType
 from knowledged.settings import SettingsError, load
 
 # Each is a module of `commands` with HELP, add_arguments and run; imported when it is asked for.
-COMMANDS = ("serve", "migrate", "health", "search", "import", "token", "demo")
+COMMANDS = (
+    "serve",
+    "migrate",
+    "health",
+    "search",
+    "import",
+    "token",
+    "credential",
+    "models",
+    "demo",
+)
+# Where a command's word is no name for a module.
+_FILES = {"import": "import_files", "models": "embedding_models"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +52,7 @@ def _parser(commands: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _module(command: str) -> ModuleType:
-    name = "import_files" if command == "import" else command
+    name = _FILES.get(command, command)
     return import_module(f"knowledged.commands.{name}")
 
 

@@ -29,7 +29,9 @@ _READER = frozenset(
     {"server.info", "collections.read", "documents.read", "chunks.read", "search", "embed"}
 )
 _WRITER = _READER | {"documents.write", "chunks.write"}
-_OPERATOR = frozenset({"server.info", "server.read", "collections.read", "collections.write"})
+_OPERATOR = frozenset(
+    {"server.info", "server.read", "collections.read", "collections.write", "credentials.write"}
+)
 _AUDITOR = frozenset({"server.info", "server.read", "collections.read", "audit.read"})
 _ADMIN_ALONE = frozenset({"documents.purge"})
 

@@ -26,8 +26,8 @@ from knowledged.access import Access
 from knowledged.call import AuditClass, Method
 from knowledged.database import Database
 from knowledged.directory import Directory
-from knowledged.embedding.chunker import Chunker
-from knowledged.embedding.embedder import Embedder
+from knowledged.embedding.catalogue import Catalogue
+from knowledged.embedding.key_check import KeyCheck
 from knowledged.interceptors import Handler, Interceptor, compose
 from knowledged.interceptors.asked import Asked
 from knowledged.interceptors.audit import Auditing
@@ -51,11 +51,14 @@ from knowledged.services.audit import Audit
 from knowledged.services.chunks import Chunks
 from knowledged.services.collections import Collections
 from knowledged.services.config import Config
+from knowledged.services.credentials import Credentials
 from knowledged.services.document_batches import DocumentBatches
 from knowledged.services.documents import Documents
 from knowledged.services.drafts import Drafts
 from knowledged.services.health import Health
 from knowledged.services.listing import Lists, PageSizes
+from knowledged.services.offered import EmbeddingModels
+from knowledged.services.providers import Providers
 from knowledged.services.purging import Purges
 from knowledged.services.revisions import Revisions
 from knowledged.services.search import Search
@@ -64,6 +67,8 @@ from knowledged.settings import Settings, SettingsError
 from knowledged.text import TextPipeline
 from knowledged.workers import readiness
 from knowledged.workers.housekeeping import Housekeeping
+from knowledged.workers.key_keeper import KeyKeeper
+from knowledged.workers.notice_recorder import NoticeRecorder
 from knowledged.workers.purger import Purger
 from knowledged.workers.space_keeper import SpaceKeeper
 from knowledged.workers.text_worker import TextWorkers
@@ -83,8 +88,9 @@ class Parts:
     settings: Settings
     database: Database
     maintenance_dsn: str
-    embedder: Embedder
-    chunker: Chunker
+    catalogue: Catalogue
+    providers: Providers
+    key_check: KeyCheck
     secret: RootSecret
     access: Access | None
     metrics: Metrics
@@ -123,7 +129,11 @@ def services(supplies: Supplies) -> dict[str, tuple[object, ...]]:
         ),
         "knowledge.v1.VectorService": (Chunks(supplies), Search(supplies)),
         "knowledge.v1.AuditService": (Audit(supplies),),
-        "knowledge.v1.ConfigService": (Config(supplies),),
+        "knowledge.v1.ConfigService": (
+            Config(supplies),
+            Credentials(supplies),
+            EmbeddingModels(supplies),
+        ),
     }
 
 
@@ -217,7 +227,7 @@ def _rpc_handler(method: Method, handler: Handler) -> Any:
 async def serving(parts: Parts) -> AsyncGenerator[Running]:
     """Serves until the block ends, then stops gently: NOT_SERVING, a wait, the grace for calls."""
     s = parts.settings
-    workers = TextWorkers(parts.database, parts.embedder)
+    workers = TextWorkers(parts.database)
     supplies = _supplies(parts, workers, await indexes_are_sound(parts.database))
     health = Health(service.full_name for service in service_descriptors())
     audit = _audit(parts)
@@ -246,7 +256,9 @@ def _beside(parts: Parts, supplies: Supplies, workers: TextWorkers, health: Heal
         Housekeeping(parts.database).run(),
         Purger(parts.database).run(),
         keeper.run(),
-        *(workers.run() for _ in range(parts.settings.text_workers)),
+        *_text_lanes(parts, workers),
+        NoticeRecorder(parts.database, parts.providers.notices).run(),
+        _key_keeper(parts).run(),
     ]
     return [*running, parts.access.follow()] if parts.access else running
 
@@ -261,8 +273,20 @@ def _audit(parts: Parts) -> Auditing:
     return Auditing(recorder, Asked(parts.secret.key("query-hash")))
 
 
+def _text_lanes(parts: Parts, workers: TextWorkers) -> list[Any]:
+    """One lane for each remote model, which holds several requests at once; all or none."""
+    several = parts.settings.text_workers
+    lanes = [(model, min(several, 1) if model.remote else several) for model in parts.catalogue]
+    return [workers.run(model) for model, times in lanes for _ in range(times)]
+
+
+def _key_keeper(parts: Parts) -> KeyKeeper:
+    of = parts.providers
+    return KeyKeeper(parts.database, of.keys, of.stored, parts.key_check, of.key_file)
+
+
 def _supplies(parts: Parts, workers: TextWorkers, uses_indexes: bool) -> Supplies:
-    s, embedder = parts.settings, parts.embedder
+    s = parts.settings
     limits = Limits(
         max_message_bytes=s.max_message_bytes,
         max_content_characters=s.max_content_characters,
@@ -275,13 +299,14 @@ def _supplies(parts: Parts, workers: TextWorkers, uses_indexes: bool) -> Supplie
     return Supplies(
         database=parts.database,
         directory=Directory(parts.database, uses_indexes=uses_indexes),
-        drafts=Drafts(embedder, s.max_content_characters),
+        drafts=Drafts(parts.catalogue, s.max_content_characters),
         lists=Lists(
             PageTokens(parts.secret.key("page-token")),
             PageSizes(s.default_page_size, s.max_page_size),
         ),
-        text=TextPipeline(embedder, parts.chunker, s.inline_chunks),
-        embedder=embedder,
+        text=TextPipeline(parts.catalogue, s.inline_chunks),
+        providers=parts.providers,
+        key_check=parts.key_check,
         limits=limits,
         version=version("knowledged"),
         wake_text_workers=workers.wake,

@@ -12,7 +12,7 @@ from knowledged.call import Call
 from knowledged.database import Database
 from knowledged.errors import Conflict, NotFound
 from knowledged.store import collections
-from knowledged.store.collections import Space
+from knowledged.store.collections import LOCAL_ONLY, Space
 
 _SECONDS = 1.0
 _MOST = 4096
@@ -63,7 +63,9 @@ class Directory:
         if space is None:
             raise NotFound("collection: not found")
         space = replace(space, indexed=space.indexed and self.uses_indexes)
-        self._keep(collection_id, space)
+        # Looked up each time where text may leave the machine: no text leaves by an old permission.
+        if space.collection.egress == LOCAL_ONLY:
+            self._keep(collection_id, space)
         return space
 
     def _keep(self, collection_id: str, space: Space) -> None:

@@ -19,6 +19,7 @@ from prometheus_client import (
 
 from knowledged.call import Method
 from knowledged.errors import Code
+from knowledged.provider_metrics import ModelCounters, ProviderMetrics
 
 _METHOD = ("grpc_type", "grpc_service", "grpc_method")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -75,6 +76,7 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
+        self._providers = ProviderMetrics(self.registry)
         self._started = self._counter("grpc_server_started", "RPCs begun.")
         self._received = self._counter("grpc_server_msg_received", "Messages received.")
         self._sent = self._counter("grpc_server_msg_sent", "Messages sent.")
@@ -97,6 +99,10 @@ class Metrics:
             {code: self._handled.labels(*labels, name) for code, name in _GO_NAMES.items()},
             self._seconds.labels(*labels),
         )
+
+    def of_provider(self, provider: str, model: str) -> ModelCounters:
+        """The series of a remote model."""
+        return self._providers.of_model(provider, model)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, (*_METHOD, *labels), registry=self.registry)

@@ -51,6 +51,10 @@ def chunk_of(name: str) -> tuple[str, str, str] | None:
     return (parts[0], parts[1], parts[2]) if parts else None
 
 
+def provider_of(name: str) -> tuple[str] | None:
+    return ("huggingface",) if name == "providers/huggingface" else None
+
+
 def audit_event_of(name: str) -> UUID | None:
     kind, _, event_id = name.partition("/")
     try:

@@ -8,9 +8,17 @@ from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "KNOWLEDGED_"
 
@@ -18,6 +26,21 @@ _Port = Annotated[int, Field(ge=0, le=65_535)]
 _Count = Annotated[int, Field(ge=1)]
 _Seconds = Annotated[float, Field(gt=0, le=86_400)]
 _Wait = Annotated[float, Field(ge=0, le=3_600)]
+
+
+def _words(given: object) -> object:
+    return given.replace(",", " ").split() if isinstance(given, str) else given
+
+
+def _url(given: str) -> str:
+    parts = urlsplit(given)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        raise ValueError("must be http(s)://host[:port][/path], without a user")
+    return given.rstrip("/")
+
+
+_Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+_Url = Annotated[str, AfterValidator(_url)]
 _Folder = Annotated[Path, AfterValidator(Path.absolute)]
 
 # Each of these may also come as a file that holds it: its variable with _FILE.
@@ -58,6 +81,8 @@ class Settings(BaseSettings):
     auth: Literal["none", "token"] = "none"
     access_file: Path | None = None
     secret_key_file: Path | None = None
+    # While the root secret is changed: the other one, so that what it sealed can be opened.
+    secret_key_previous_file: Path | None = None
     # For commands that call a server: the caller's token.
     token_file: Path | None = None
 
@@ -99,6 +124,16 @@ class Settings(BaseSettings):
     embedding_queue_size: _Count = 4_096
     text_workers: Annotated[int, Field(ge=0, le=64)] = 1
     inline_chunks: Annotated[int, Field(ge=0)] = 64
+
+    # Models. Local ones: "bundled", folders, ids of the Hub; remote ones as
+    # id[@revision]:dimension[:max_tokens]. The URL serves the one remote model, not the router.
+    local_models: _Words = ("bundled",)
+    hugging_face_models: _Words = ()
+    hugging_face_url: _Url | None = None
+    hugging_face_router_url: _Url = "https://router.huggingface.co"
+    hugging_face_hub_url: _Url = "https://huggingface.co"
+    default_model: str | None = None
+    # The key's file is followed while we serve, so it is not read here.
     hugging_face_api_key: SecretStr | None = Field(None, validation_alias="HUGGING_FACE_API_KEY")
     hugging_face_api_key_file: Path | None = Field(
         None, validation_alias="HUGGING_FACE_API_KEY_FILE"
@@ -119,7 +154,7 @@ class Settings(BaseSettings):
             file = given.get(f"{name}_file")
             if file and given.get(name):
                 raise ValueError(f"{variable} and {variable}_FILE are both set; set one of them")
-            if file:
+            if file and name != "hugging_face_api_key":
                 given[name] = _read_secret(Path(file), f"{variable}_FILE")
         return given
 
@@ -169,6 +204,20 @@ def _rules(settings: Settings) -> list[tuple[bool, str]]:
             "KNOWLEDGED_TLS_CLIENT_CA_FILE needs KNOWLEDGED_TLS_CERT_FILE",
         ),
         (
+            not settings.local_models,
+            "KNOWLEDGED_LOCAL_MODELS must name a model; `bundled` is the one that is here",
+        ),
+        (
+            settings.hugging_face_url is not None and len(settings.hugging_face_models) != 1,
+            "KNOWLEDGED_HUGGING_FACE_URL serves one model: name that one in"
+            " KNOWLEDGED_HUGGING_FACE_MODELS",
+        ),
+        (
+            any(map(_is_open, (settings.hugging_face_router_url, settings.hugging_face_hub_url))),
+            "KNOWLEDGED_HUGGING_FACE_ROUTER_URL and KNOWLEDGED_HUGGING_FACE_HUB_URL get the key:"
+            " they must be https, or on this machine",
+        ),
+        (
             settings.pool_min_size > settings.pool_max_size,
             "KNOWLEDGED_POOL_MIN_SIZE is above KNOWLEDGED_POOL_MAX_SIZE",
         ),
@@ -177,6 +226,12 @@ def _rules(settings: Settings) -> list[tuple[bool, str]]:
             "KNOWLEDGED_DEFAULT_PAGE_SIZE is above KNOWLEDGED_MAX_PAGE_SIZE",
         ),
     ]
+
+
+def _is_open(url: str) -> bool:
+    """Whether others could read what goes there."""
+    parts = urlsplit(url)
+    return parts.scheme != "https" and not _is_loopback(parts.hostname or "")
 
 
 def _is_loopback(host: str) -> bool:

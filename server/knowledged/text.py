@@ -2,18 +2,21 @@
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from knowledged.embedding.chunker import Chunker, ChunkingPolicy, Piece
-from knowledged.embedding.embedder import Embedder
+from knowledged.embedding.catalogue import Catalogue, Offered
+from knowledged.embedding.chunker import ChunkingPolicy, Piece
+from knowledged.embedding.provider_faults import ProviderAway
 from knowledged.errors import WrongState
-from knowledged.store.collections import Collection
+from knowledged.store.collections import PROVIDER_ALLOWED, Space
 from knowledged.store.pieces import KnownChunk, NewChunk, NewPieces, Span
 
 PENDING, ACTIVE = 1, 2
+INLINE_SECONDS = 10.0
 NOTHING_KNOWN: dict[str, KnownChunk] = {}
 
 
@@ -43,43 +46,85 @@ def chunk_id_of(text: str) -> str:
 class TextPipeline:
     """Cuts and embeds. Texts of more new pieces than `inline_chunks` are left to the workers."""
 
-    def __init__(self, embedder: Embedder, chunker: Chunker, inline_chunks: int) -> None:
-        self.embedder = embedder
-        self.chunker = chunker
+    def __init__(self, catalogue: Catalogue, inline_chunks: int) -> None:
+        self.catalogue = catalogue
         self.inline_chunks = inline_chunks
 
-    def check_model(self, collection: Collection) -> None:
-        """Raises WrongState when the collection's vectors are not of this server's model."""
-        if collection.embedding_model != self.embedder.model_id:
-            raise WrongState(
-                "the collection's embedding model is not the one this server runs",
-                reason="MODEL_MISMATCH",
-            )
+    def model_of(self, space: Space) -> Offered:
+        """The model of a collection's text.
 
-    async def cut(self, collection: Collection, content: str, mime_type: str) -> list[Piece]:
-        policy = ChunkingPolicy(collection.chunk_max_tokens, collection.chunk_overlap_tokens)
-        return await self.chunker.split_async(content, policy, mime_type)
+        Raises WrongState when this server does not offer it, when its weights are others than those
+        of the vectors, or when the text would leave a machine that it must not leave.
+        """
+        model = self.catalogue.find(space.collection.embedding_model)
+        if model is None:
+            message = "the collection's embedding model is none that this server offers"
+            raise WrongState(message, reason="MODEL_MISMATCH")
+        check_egress(model, space.collection.egress)
+        digest = model.embedder.model_digest
+        if digest and space.model_digest and digest != space.model_digest:
+            message = "the model has other weights than the one that made the collection's vectors"
+            raise WrongState(message, reason="MODEL_DIGEST_MISMATCH")
+        return model
+
+    def tokens(self, space: Space, text: str) -> int:
+        """How long a text is, in tokens of the collection's model, else of the default one."""
+        model = self.catalogue.find(space.collection.embedding_model) or self.catalogue.default
+        return model.embedder.count_tokens(text)
 
     async def pieces(
-        self, collection: Collection, texts: Sequence[Text], vectors: Vectors
+        self,
+        space: Space,
+        texts: Sequence[Text],
+        vectors: Vectors,
+        seconds_left: float | None = None,
     ) -> list[NewPieces]:
         """What to write of each text: new chunks, all spans, and vectors unless there are more
-        pieces to embed, of all texts together, than may be done at once."""
+        pieces to embed, of all texts together, than may be done at once.
+
+        While a provider is away there are no vectors either: the workers get them when it is back.
+        """
         if not texts:
             return []
-        self.check_model(collection)
-        cut = [await self.cut(collection, text.content, text.mime_type) for text in texts]
+        model = self.model_of(space)
+        cut = [await _cut(model, space, text) for text in texts]
         new = [_missing(each, text.known) for each, text in zip(cut, texts, strict=True)]
         every = {chunk_id: piece for each in new for chunk_id, piece in each.items()}
         if len(every) <= self.inline_chunks:
-            await self._embed(every, vectors)
+            with suppress(ProviderAway):
+                await _embed(model, every, vectors, seconds_left)
         done = zip(cut, new, texts, strict=True)
         return [_assembled(*each, vectors.by_chunk_id) for each in done]
 
-    async def _embed(self, new: dict[str, Piece], vectors: Vectors) -> None:
-        ids = [chunk_id for chunk_id in new if chunk_id not in vectors.by_chunk_id]
-        rows = await self.embedder.embed([new[chunk_id].text for chunk_id in ids])
-        vectors.by_chunk_id |= zip(ids, (row.tobytes() for row in rows), strict=True)
+
+async def _cut(model: Offered, space: Space, text: Text) -> list[Piece]:
+    collection = space.collection
+    policy = ChunkingPolicy(collection.chunk_max_tokens, collection.chunk_overlap_tokens)
+    return await model.chunker.split_async(text.content, policy, text.mime_type)
+
+
+def inline_seconds(left: float | None) -> float:
+    """How long a caller waits for vectors that the workers would get as well."""
+    return INLINE_SECONDS if left is None else min(left, INLINE_SECONDS)
+
+
+def check_egress(model: Offered, egress: int) -> None:
+    """Raises WrongState when texts would leave this machine and must not."""
+    if model.remote and egress != PROVIDER_ALLOWED:
+        message = (
+            "the embedding model is remote, and this text must stay on this machine; allow it with"
+            " egress PROVIDER_ALLOWED, or use a local model"
+        )
+        raise WrongState(message, reason="EGRESS_FORBIDDEN")
+
+
+async def _embed(
+    model: Offered, new: dict[str, Piece], vectors: Vectors, seconds_left: float | None
+) -> None:
+    ids = [chunk_id for chunk_id in new if chunk_id not in vectors.by_chunk_id]
+    texts = [new[chunk_id].text for chunk_id in ids]
+    rows = await model.embedder.embed(texts, seconds_left=inline_seconds(seconds_left))
+    vectors.by_chunk_id |= zip(ids, (row.tobytes() for row in rows), strict=True)
 
 
 def waiting(pieces: NewPieces, known: dict[str, KnownChunk]) -> bool:

@@ -1,20 +1,13 @@
 """One server process for the tests that leave it running: token, metrics, a talkative log."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from caller import Caller, caller
 from guarded import Guarded, new_token
-from server_process import reachable_folder, server_process
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+from server_process import free_port, reachable_folder, server_process
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -33,6 +34,12 @@ def environment(**settings: object) -> dict[str, str]:
     """Ours without any setting of the server's but `settings`, by their lower-case names."""
     own = {key: value for key, value in os.environ.items() if not key.startswith("KNOWLEDGED_")}
     return own | {f"KNOWLEDGED_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from knowledge.v1.error_reason_pb2 import ErrorReason
 from knowledge.v1.options_pb2 import AUDIT_CLASS_NONE, access
 from knowledged.connection import connect
 from knowledged.embedding import bundled
+from knowledged.embedding.catalogue import Catalogue, Offered
 from knowledged.embedding.chunker import Chunker
 from knowledged.embedding.local import LocalEmbedder
 from knowledged.embedding.tokenizer import TextTokenizer
@@ -93,9 +94,17 @@ def requests(name: str, event_id: str) -> dict[str, Message]:
         f"{AUDIT}GetAuditEvent": a.GetAuditEventRequest(name=f"auditEvents/{event_id}"),
         f"{AUDIT}ListAuditEvents": a.ListAuditEventsRequest(),
         f"{CONFIG}GetServerInfo": s.GetServerInfoRequest(),
+        f"{CONFIG}ListEmbeddingModels": s.ListEmbeddingModelsRequest(),
+        f"{CONFIG}SetProviderCredential": s.SetProviderCredentialRequest(
+            name=PROVIDER, api_key="hf_notakeynotakeynotakey", skip_validation=True
+        ),
+        f"{CONFIG}GetProviderCredential": s.GetProviderCredentialRequest(name=PROVIDER),
+        f"{CONFIG}ValidateProviderCredential": s.ValidateProviderCredentialRequest(name=PROVIDER),
+        f"{CONFIG}DeleteProviderCredential": s.DeleteProviderCredentialRequest(name=PROVIDER),
     }
 
 
+PROVIDER = "providers/huggingface"
 NOBODYS_EVENT = "01900000-0000-7000-8000-000000000000"
 METHODS = tuple(requests("collections/x", NOBODYS_EVENT))
 ROLES = {"reader", "writer", "auditor", "operator", "admin"}
@@ -129,6 +138,11 @@ ALLOWED = {
     f"{AUDIT}GetAuditEvent": {"auditor", "admin"},
     f"{AUDIT}ListAuditEvents": {"auditor", "admin"},
     f"{CONFIG}GetServerInfo": ROLES,
+    f"{CONFIG}ListEmbeddingModels": ROLES,
+    f"{CONFIG}SetProviderCredential": {"operator", "admin"},
+    f"{CONFIG}GetProviderCredential": {"operator", "auditor", "admin"},
+    f"{CONFIG}ValidateProviderCredential": {"operator", "admin"},
+    f"{CONFIG}DeleteProviderCredential": {"operator", "admin"},
 }
 # What takes no collection, or leaves out what the caller is not granted.
 ANSWERED_FOR_ALL = {
@@ -137,6 +151,15 @@ ANSWERED_FOR_ALL = {
     f"{VECTOR}PreviewChunks",
     f"{AUDIT}ListAuditEvents",
     f"{CONFIG}GetServerInfo",
+    f"{CONFIG}ListEmbeddingModels",
+    f"{CONFIG}GetProviderCredential",
+}
+# What is the whole server's: who is confined to some collections may not do it.
+DENIED_TO_THE_CONFINED = {
+    f"{KNOWLEDGE}CreateCollection",
+    f"{CONFIG}SetProviderCredential",
+    f"{CONFIG}ValidateProviderCredential",
+    f"{CONFIG}DeleteProviderCredential",
 }
 
 every_method = pytest.mark.parametrize("path", METHODS, ids=lambda path: path.split("/")[-1])
@@ -260,7 +283,7 @@ async def test_a_foreign_collection_is_as_good_as_missing(
     assert outcomes[0] == outcomes[1]
     if path in ANSWERED_FOR_ALL:
         assert outcomes[0] == (Code.OK, "")
-    elif path.endswith("/CreateCollection"):
+    elif path in DENIED_TO_THE_CONFINED:
         assert outcomes[0][0] is Code.PERMISSION_DENIED
     else:
         assert outcomes[0][0] is Code.NOT_FOUND
@@ -298,6 +321,9 @@ async def test_a_confined_caller_reaches_its_own_collection(
     metadata = secured_server.metadata(confined_to_own(path))
     raw = request.SerializeToString()
     code, _ = await outcome(call(secured_server.channel, path, raw, metadata))
+    if path.startswith(CONFIG) and path in DENIED_TO_THE_CONFINED:
+        assert code is Code.PERMISSION_DENIED
+        return
     assert code in (Code.OK, Code.ABORTED, Code.ALREADY_EXISTS)
 
 
@@ -388,7 +414,7 @@ async def broken(
     """To a server whose tables vanish behind its back, and whose tokenizer is none."""
     tokenizer = cast("TextTokenizer", SimpleNamespace(special_tokens=2))
     embedder = LocalEmbedder(bundled.locate(), tokenizer, threads=1)
-    parts = {"embedder": embedder, "chunker": Chunker(tokenizer)}
+    parts = {"catalogue": Catalogue([Offered(embedder, Chunker(tokenizer))])}
     async with (
         serve(broken_database, parts) as running,
         grpc.aio.insecure_channel(f"127.0.0.1:{running.port}") as opened,

@@ -131,12 +131,15 @@ def test_the_settings_are_those_of_the_server() -> None:
 
 
 def variable(field: str) -> str:
-    return field.upper() if field.startswith("hugging_face") else f"KNOWLEDGED_{field.upper()}"
+    own = field.startswith("hugging_face_api_key")
+    return field.upper() if own else f"KNOWLEDGED_{field.upper()}"
 
 
 def shown(default: object) -> str:
     if default is None:
         return ""
+    if isinstance(default, tuple):
+        return ", ".join(map(str, default))
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 

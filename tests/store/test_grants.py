@@ -48,6 +48,9 @@ OTHERWISE = {
     "store.purges.SCHEDULE": "the server's own purger; nobody reads the answer",
     "store.text_queue.LEASE": "the server's own workers; nobody reads the answer",
     "store.text_queue.DELIVER": "the server's own workers; nobody reads the answer",
+    "store.credentials.SET": "the whole server's key; the service refuses the confined",
+    "store.credentials.DELETE": "the whole server's key; the service refuses the confined",
+    "store.credentials.NOTE_CHECK": "the whole server's key; the service refuses the confined",
 }
 
 

@@ -318,7 +318,8 @@ async def test_a_repeat_is_found_by_the_request_logs_key(conn: Connection) -> No
 
 
 async def test_the_queue_takes_chunks_by_its_own_index(conn: Connection) -> None:
-    plan = await explained(conn, lambda c: text_queue.lease(c, 64, 60.0))
+    model = text_queue.Model("m", "", True)
+    plan = await explained(conn, lambda c: text_queue.lease(c, model, 64, 60.0))
     assert "chunk_pending" in plan.indexes
     assert not plan.scanned_whole & {"chunk", "document"}
 

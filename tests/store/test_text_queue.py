@@ -23,6 +23,7 @@ from cluster import DatabaseUrls
 from knowledged.codecs import set_codecs
 from knowledged.connection import connect
 from knowledged.database import Database
+from knowledged.embedding.catalogue import Offered
 from knowledged.store import (
     collection_changes,
     document_changes,
@@ -51,9 +52,12 @@ class Interrupted:
         self._embedder = model.embedder
         self._meanwhile = meanwhile
         self.model_id = model.embedder.model_id
+        self.model_digest = model.embedder.model_digest
         self.seen: list[str] = []
 
-    async def embed(self, texts: Sequence[str], *, urgent: bool = False) -> NDArray[np.float32]:
+    async def embed(
+        self, texts: Sequence[str], *, urgent: bool = False, seconds_left: float | None = None
+    ) -> NDArray[np.float32]:
         self.seen.extend(texts)
         meanwhile, self._meanwhile = self._meanwhile, None
         if meanwhile:
@@ -70,11 +74,17 @@ class Waiting:
     collection: Collection
     document: Document
 
+    @property
+    def queue(self) -> text_queue.Model:
+        """Whose queue the chunks wait in."""
+        return text_queue.Model(self.model.embedder.model_id, "", False)
+
     async def settled(self, meanwhile: Meanwhile | None = None) -> list[str]:
         """Works until nothing waits; the texts that were embedded."""
         embedder: Any = Interrupted(self.model, meanwhile)
         waits = "select count(*) from knowledge.chunk where state = 1"
-        async with working(self.database, embedder), asyncio.timeout(20):
+        offered = Offered(embedder, self.model.chunker)
+        async with working(self.database, offered), asyncio.timeout(20):
             while await self.count(waits):  # noqa: ASYNC110 - a worker works
                 await asyncio.sleep(0.05)
         return embedder.seen
@@ -105,9 +115,9 @@ class Waiting:
 
 
 @asynccontextmanager
-async def working(database: Database, embedder: Any) -> AsyncIterator[None]:
+async def working(database: Database, model: Offered) -> AsyncIterator[None]:
     """A text worker at work."""
-    task = asyncio.create_task(TextWorkers(database, embedder).run())
+    task = asyncio.create_task(TextWorkers(database).run(model))
     try:
         yield
     finally:
@@ -243,16 +253,16 @@ async def test_a_collection_removed_meanwhile_holds_up_no_other(
 
 async def test_two_workers_embed_each_text_once(waiting: Waiting) -> None:
     other: Any = Interrupted(waiting.model, None)
-    async with working(waiting.database, other):
+    async with working(waiting.database, Offered(other, waiting.model.chunker)):
         seen = await waiting.settled()
     assert sorted([*seen, *other.seen]) == ["a broken arm", "gout"]
 
 
 async def test_a_lease_keeps_a_chunk_from_others_until_it_runs_out(waiting: Waiting) -> None:
     async with waiting.database.write() as conn:
-        first = await text_queue.lease(conn, 1, 60.0)
-        second = await text_queue.lease(conn, 10, 0.0)
-        again = await text_queue.lease(conn, 10, 60.0)
+        first = await text_queue.lease(conn, waiting.queue, 1, 60.0)
+        second = await text_queue.lease(conn, waiting.queue, 10, 0.0)
+        again = await text_queue.lease(conn, waiting.queue, 10, 60.0)
     assert (len(first), len(second)) == (1, 1)
     assert [each.chunk_uid for each in again] == [each.chunk_uid for each in second]
     assert first[0].chunk_uid != second[0].chunk_uid
@@ -260,11 +270,11 @@ async def test_a_lease_keeps_a_chunk_from_others_until_it_runs_out(waiting: Wait
 
 async def test_the_last_attempt_that_fails_marks_chunk_and_document(waiting: Waiting) -> None:
     async with waiting.database.write() as conn:
-        leased = [each.chunk_uid for each in await text_queue.lease(conn, 10, 0.0)]
+        leased = [each.chunk_uid for each in await text_queue.lease(conn, waiting.queue, 10, 0.0)]
         await text_queue.postpone(conn, leased, 2, "not yet")
         assert await waiting.state() == (PENDING, "")
         await conn.execute("update knowledge.chunk set next_attempt_at = now()")
-        await text_queue.lease(conn, 10, 0.0)
+        await text_queue.lease(conn, waiting.queue, 10, 0.0)
         await text_queue.postpone(conn, leased[:1], 2, "no server with the model runs")
     assert await waiting.state() == (FAILED, "no server with the model runs")
     failed = "select count(*) from knowledge.chunk where state = 3 and last_error <> ''"
@@ -275,10 +285,42 @@ async def test_a_failed_document_is_active_again_once_its_failed_chunk_is_replac
     waiting: Waiting,
 ) -> None:
     async with waiting.database.write() as conn:
-        leased = [each.chunk_uid for each in await text_queue.lease(conn, 10, 0.0)]
+        leased = [each.chunk_uid for each in await text_queue.lease(conn, waiting.queue, 10, 0.0)]
         await text_queue.postpone(conn, leased, 1, "broken")
         assert (await waiting.state())[0] == FAILED
         texts = ["gout", "a broken arm"]
         await add_texts(conn, waiting.collection, waiting.document, texts)
     await waiting.settled()
     assert await waiting.state() == (ACTIVE, "")
+
+
+async def test_what_is_given_back_uses_up_no_attempt(waiting: Waiting) -> None:
+    async with waiting.database.write() as conn:
+        for _ in range(20):
+            leased = await text_queue.lease(conn, waiting.queue, 10, 60.0)
+            assert len(leased) == 2
+            uids = [each.chunk_uid for each in leased]
+            await text_queue.give_back(conn, uids, 0.0, "the provider is away")
+        told = "select count(*) from knowledge.chunk where last_error = 'the provider is away'"
+        assert await waiting.count(told + " and attempts = 0 and state = 1") == 2
+    assert await waiting.state() == (PENDING, "")
+
+
+async def test_a_remote_model_gets_no_text_that_must_stay_here(waiting: Waiting) -> None:
+    here = waiting.queue
+    outside = text_queue.Model(here.model_id, "", True)
+    async with waiting.database.write() as conn:
+        assert await text_queue.lease(conn, outside, 10, 0.0) == []
+        await conn.execute("update knowledge.collection set egress = 2")
+        assert len(await text_queue.lease(conn, outside, 10, 0.0)) == 2
+
+
+async def test_other_models_and_other_weights_get_no_text(waiting: Waiting) -> None:
+    here = waiting.queue
+    async with waiting.database.write() as conn:
+        await conn.execute("update knowledge.vector_space set model_digest = 'abc'")
+        found = [
+            len(await text_queue.lease(conn, text_queue.Model(*asked, False), 10, 0.0))
+            for asked in ((here.model_id, "abd"), ("other", "abc"), (here.model_id, "abc"))
+        ]
+    assert found == [0, 0, 2]

@@ -51,7 +51,6 @@ def test_given_values_go_before_the_environment(monkeypatch: pytest.MonkeyPatch)
     [
         ("KNOWLEDGED_DATABASE_URL", "database_url"),
         ("KNOWLEDGED_MAINTENANCE_DATABASE_URL", "maintenance_database_url"),
-        ("HUGGING_FACE_API_KEY", "hugging_face_api_key"),
     ],
 )
 def test_each_secret_may_come_as_a_file_but_not_twice(
@@ -138,3 +137,42 @@ def test_a_misspelt_variable_is_warned_about_with_the_likely_one() -> None:
     assert unknown_variables(environment) == [
         "KNOWLEDGED_PROT is no setting; did you mean KNOWLEDGED_PORT?"
     ]
+
+
+def test_the_file_of_the_providers_key_is_followed_and_not_read_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HUGGING_FACE_API_KEY_FILE", str(tmp_path / "not there yet"))
+    assert load().hugging_face_api_key is None
+    monkeypatch.setenv("HUGGING_FACE_API_KEY", "hf_abc")
+    with pytest.raises(SettingsError, match="HUGGING_FACE_API_KEY_FILE are both set"):
+        load()
+
+
+def test_models_are_words_between_commas_or_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().local_models == ("bundled",)
+    monkeypatch.setenv("KNOWLEDGED_LOCAL_MODELS", "bundled, /models/bge  org/name@abc")
+    monkeypatch.setenv("KNOWLEDGED_HUGGING_FACE_MODELS", "a/b:384,c/d:1024:512")
+    settings = load()
+    assert settings.local_models == ("bundled", "/models/bge", "org/name@abc")
+    assert settings.hugging_face_models == ("a/b:384", "c/d:1024:512")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("HUGGING_FACE_URL", "ftp://tei", "must be http"),
+        ("HUGGING_FACE_URL", "http://user:pass@tei", "without a user"),
+        ("HUGGING_FACE_URL", "http://tei", "serves one model"),
+        ("HUGGING_FACE_HUB_URL", "http://mirror.example", "must be https"),
+        ("HUGGING_FACE_ROUTER_URL", "http://router.example", "must be https"),
+        ("LOCAL_MODELS", ",", "must name a model"),
+    ],
+)
+def test_addresses_and_models_are_checked(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(f"KNOWLEDGED_{variable}", value)
+    with pytest.raises(SettingsError, match=said) as refused:
+        load()
+    assert "pass" not in str(refused.value)

@@ -87,10 +87,13 @@ class AuditEvent(_message.Message):
     event_id: _builtins.str
     """UUID version 7."""
     rpc: _builtins.str
-    """The full method, such as "/knowledge.v1.KnowledgeService/CreateDocument"."""
+    """The full method, such as "/knowledge.v1.KnowledgeService/CreateDocument". Empty for what the
+    server did by itself, such as taking a new key into use.
+    """
     action: _builtins.str
     """What was done or asked for, such as "documents.create"; "….unchanged" of a mutation that changed
-    nothing (validate_only), "calls.refuse" of refusals counted together, by peer and second.
+    nothing (validate_only), "calls.refuse" of refusals counted together, by peer and second; of a
+    failure beside any call with its reason, as in "providers.fail:PROVIDER_CREDENTIAL_EXPIRED".
     """
     audit_class: _options_pb2.AuditClass.ValueType
     """The method's audit class; READ where a mutation changed nothing."""

@@ -146,14 +146,17 @@ class Collection(_message.Message):
     """How vectors are compared. Fixed at creation. Default: DISTANCE_COSINE."""
     embedding_model: _builtins.str
     """The model whose vectors the collection holds; at most 128 characters. Fixed at creation.
-    Default: the server's own model when `dimension` fits it, else empty: only vectors are taken then.
+    One that ListEmbeddingModels offers, for text to be embedded; with another one, only vectors are taken.
+    Default: the server's default model when `dimension` fits it, else empty.
     """
     language: _builtins.str
     """PostgreSQL's text search configuration for full text, such as "english" or "simple".
     Fixed at creation. Default: "english".
     """
     egress: Global___Egress.ValueType
-    """May its text leave the machine for embedding? Default: EGRESS_LOCAL_ONLY."""
+    """May its text leave the machine for embedding? With EGRESS_LOCAL_ONLY a remote model is refused
+    all text, also texts to search by. Default: EGRESS_LOCAL_ONLY.
+    """
     etag: _builtins.str
     """Output only. Changes with every update; give it back to update or delete only what you read."""
     document_count: _builtins.int
@@ -254,7 +257,7 @@ class ChunkingPolicy(_message.Message):
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
     OVERLAP_TOKENS_FIELD_NUMBER: _builtins.int
     max_tokens: _builtins.int
-    """The longest chunk; 16 to 254. Default: 254, all that the local model reads."""
+    """The longest chunk; 16 to what the model reads (254 for the bundled one). Default: all of that."""
     overlap_tokens: _builtins.int
     """What a chunk repeats of the one before; 0 to half of max_tokens. Default: 32."""
     def __init__(

@@ -22,10 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from knowledge.v1 import audit_receipt_pb2 as knowledge_dot_v1_dot_audit__receipt__pb2
 from knowledge.v1 import options_pb2 as knowledge_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!knowledge/v1/config_service.proto\x12\x0cknowledge.v1\x1a\x1aknowledge/v1/options.proto\"\x16\n\x14GetServerInfoRequest\"\xd3\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x1a\n\x12postgresql_version\x18\x02 \x01(\t\x12\x18\n\x10pgvector_version\x18\x03 \x01(\t\x12\x16\n\x0eschema_version\x18\x04 \x01(\x05\x12\x35\n\x0f\x65mbedding_model\x18\x05 \x01(\x0b\x32\x1c.knowledge.v1.EmbeddingModel\x12$\n\x06limits\x18\x06 \x01(\x0b\x32\x14.knowledge.v1.Limits\"_\n\x0e\x45mbeddingModel\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x02 \x01(\t\x12\x11\n\tdimension\x18\x03 \x01(\x05\x12\x12\n\nmax_tokens\x18\x04 \x01(\x05\"\xc1\x01\n\x06Limits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\x03\x12\x1e\n\x16max_content_characters\x18\x02 \x01(\x03\x12\x17\n\x0fmax_batch_items\x18\x03 \x01(\x05\x12\x15\n\rmax_page_size\x18\x04 \x01(\x05\x12\x18\n\x10max_search_limit\x18\x05 \x01(\x05\x12\x17\n\x0fmax_embed_texts\x18\x06 \x01(\x05\x12\x19\n\x11max_inline_chunks\x18\x07 \x01(\x05\x32~\n\rConfigService\x12m\n\rGetServerInfo\x12\".knowledge.v1.GetServerInfoRequest\x1a#.knowledge.v1.GetServerInfoResponse\"\x13\xa2\xbb\x18\x0f\n\x0bserver.info\x10\x01\x42\x61\n\x1b\x64\x65v.knowledged.knowledge.v1P\x01Z@github.com/knowledged/knowledged/gen/go/knowledge/v1;knowledgev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!knowledge/v1/config_service.proto\x12\x0cknowledge.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a knowledge/v1/audit_receipt.proto\x1a\x1aknowledge/v1/options.proto\"\x16\n\x14GetServerInfoRequest\"\x84\x02\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x1a\n\x12postgresql_version\x18\x02 \x01(\t\x12\x18\n\x10pgvector_version\x18\x03 \x01(\t\x12\x16\n\x0eschema_version\x18\x04 \x01(\x05\x12\x35\n\x0f\x65mbedding_model\x18\x05 \x01(\x0b\x32\x1c.knowledge.v1.EmbeddingModel\x12$\n\x06limits\x18\x06 \x01(\x0b\x32\x14.knowledge.v1.Limits\x12/\n\tproviders\x18\x07 \x03(\x0b\x32\x1c.knowledge.v1.ProviderStatus\"_\n\x0e\x45mbeddingModel\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x02 \x01(\t\x12\x11\n\tdimension\x18\x03 \x01(\x05\x12\x12\n\nmax_tokens\x18\x04 \x01(\x05\"\xac\x01\n\x0eProviderStatus\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12*\n\x05state\x18\x03 \x01(\x0e\x32\x1b.knowledge.v1.ProviderState\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\x12)\n\x05since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x1c\n\x1aListEmbeddingModelsRequest\"I\n\x1bListEmbeddingModelsResponse\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.knowledge.v1.OfferedModel\"\xb9\x01\n\x0cOfferedModel\x12+\n\x05model\x18\x01 \x01(\x0b\x32\x1c.knowledge.v1.EmbeddingModel\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0e\n\x06remote\x18\x03 \x01(\x08\x12\x12\n\nis_default\x18\x04 \x01(\x08\x12\x18\n\x10\x63ollection_count\x18\x05 \x01(\x03\x12,\n\x06status\x18\x06 \x01(\x0b\x32\x1c.knowledge.v1.ProviderStatus\"\x92\x02\n\x12ProviderCredential\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x06source\x18\x02 \x01(\x0e\x32\x1e.knowledge.v1.CredentialSource\x12\x0e\n\x06masked\x18\x03 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12,\n\x08set_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ncheck_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x63heck_reason\x18\x07 \x01(\t\x12\x17\n\x0frejected_reason\x18\x08 \x01(\t\x12\x0c\n\x04\x65tag\x18\t \x01(\t\"}\n\x1cSetProviderCredentialRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x07\x61pi_key\x18\x02 \x01(\tB\x03\x80\x01\x01\x12\x17\n\x0fskip_validation\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"\x82\x01\n\x1dSetProviderCredentialResponse\x12\x34\n\ncredential\x18\x01 \x01(\x0b\x32 .knowledge.v1.ProviderCredential\x12+\n\x07receipt\x18\x02 \x01(\x0b\x32\x1a.knowledge.v1.AuditReceipt\",\n\x1cGetProviderCredentialRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"U\n\x1dGetProviderCredentialResponse\x12\x34\n\ncredential\x18\x01 \x01(\x0b\x32 .knowledge.v1.ProviderCredential\"E\n!ValidateProviderCredentialRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\xc9\x01\n\"ValidateProviderCredentialResponse\x12\x34\n\ncredential\x18\x01 \x01(\x0b\x32 .knowledge.v1.ProviderCredential\x12\x0f\n\x07message\x18\x02 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07receipt\x18\x04 \x01(\x0b\x32\x1a.knowledge.v1.AuditReceipt\"Q\n\x1f\x44\x65leteProviderCredentialRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"O\n DeleteProviderCredentialResponse\x12+\n\x07receipt\x18\x01 \x01(\x0b\x32\x1a.knowledge.v1.AuditReceipt\"\xc1\x01\n\x06Limits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\x03\x12\x1e\n\x16max_content_characters\x18\x02 \x01(\x03\x12\x17\n\x0fmax_batch_items\x18\x03 \x01(\x05\x12\x15\n\rmax_page_size\x18\x04 \x01(\x05\x12\x18\n\x10max_search_limit\x18\x05 \x01(\x05\x12\x17\n\x0fmax_embed_texts\x18\x06 \x01(\x05\x12\x19\n\x11max_inline_chunks\x18\x07 \x01(\x05*\x9b\x01\n\rProviderState\x12\x1e\n\x1aPROVIDER_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16PROVIDER_STATE_UNTRIED\x10\x01\x12\x18\n\x14PROVIDER_STATE_READY\x10\x02\x12\x17\n\x13PROVIDER_STATE_AWAY\x10\x03\x12\x1b\n\x17PROVIDER_STATE_REFUSING\x10\x04*\x92\x01\n\x10\x43redentialSource\x12!\n\x1d\x43REDENTIAL_SOURCE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43REDENTIAL_SOURCE_STORED\x10\x01\x12\x1a\n\x16\x43REDENTIAL_SOURCE_FILE\x10\x02\x12!\n\x1d\x43REDENTIAL_SOURCE_ENVIRONMENT\x10\x03\x32\xc9\x06\n\rConfigService\x12m\n\rGetServerInfo\x12\".knowledge.v1.GetServerInfoRequest\x1a#.knowledge.v1.GetServerInfoResponse\"\x13\xa2\xbb\x18\x0f\n\x0bserver.info\x10\x01\x12\x7f\n\x13ListEmbeddingModels\x12(.knowledge.v1.ListEmbeddingModelsRequest\x1a).knowledge.v1.ListEmbeddingModelsResponse\"\x13\xa2\xbb\x18\x0f\n\x0bserver.info\x10\x01\x12\x8b\x01\n\x15SetProviderCredential\x12*.knowledge.v1.SetProviderCredentialRequest\x1a+.knowledge.v1.SetProviderCredentialResponse\"\x19\xa2\xbb\x18\x15\n\x11\x63redentials.write\x10\x04\x12\x85\x01\n\x15GetProviderCredential\x12*.knowledge.v1.GetProviderCredentialRequest\x1a+.knowledge.v1.GetProviderCredentialResponse\"\x13\xa2\xbb\x18\x0f\n\x0bserver.read\x10\x01\x12\x9a\x01\n\x1aValidateProviderCredential\x12/.knowledge.v1.ValidateProviderCredentialRequest\x1a\x30.knowledge.v1.ValidateProviderCredentialResponse\"\x19\xa2\xbb\x18\x15\n\x11\x63redentials.write\x10\x04\x12\x94\x01\n\x18\x44\x65leteProviderCredential\x12-.knowledge.v1.DeleteProviderCredentialRequest\x1a..knowledge.v1.DeleteProviderCredentialResponse\"\x19\xa2\xbb\x18\x15\n\x11\x63redentials.write\x10\x04\x42\x61\n\x1b\x64\x65v.knowledged.knowledge.v1P\x01Z@github.com/knowledged/knowledged/gen/go/knowledge/v1;knowledgev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,16 +35,58 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'knowledge.v1.config_service
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\033dev.knowledged.knowledge.v1P\001Z@github.com/knowledged/knowledged/gen/go/knowledge/v1;knowledgev1'
+  _globals['_SETPROVIDERCREDENTIALREQUEST'].fields_by_name['api_key']._loaded_options = None
+  _globals['_SETPROVIDERCREDENTIALREQUEST'].fields_by_name['api_key']._serialized_options = b'\200\001\001'
   _globals['_CONFIGSERVICE'].methods_by_name['GetServerInfo']._loaded_options = None
   _globals['_CONFIGSERVICE'].methods_by_name['GetServerInfo']._serialized_options = b'\242\273\030\017\n\013server.info\020\001'
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=79
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=101
-  _globals['_GETSERVERINFORESPONSE']._serialized_start=104
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=315
-  _globals['_EMBEDDINGMODEL']._serialized_start=317
-  _globals['_EMBEDDINGMODEL']._serialized_end=412
-  _globals['_LIMITS']._serialized_start=415
-  _globals['_LIMITS']._serialized_end=608
-  _globals['_CONFIGSERVICE']._serialized_start=610
-  _globals['_CONFIGSERVICE']._serialized_end=736
+  _globals['_CONFIGSERVICE'].methods_by_name['ListEmbeddingModels']._loaded_options = None
+  _globals['_CONFIGSERVICE'].methods_by_name['ListEmbeddingModels']._serialized_options = b'\242\273\030\017\n\013server.info\020\001'
+  _globals['_CONFIGSERVICE'].methods_by_name['SetProviderCredential']._loaded_options = None
+  _globals['_CONFIGSERVICE'].methods_by_name['SetProviderCredential']._serialized_options = b'\242\273\030\025\n\021credentials.write\020\004'
+  _globals['_CONFIGSERVICE'].methods_by_name['GetProviderCredential']._loaded_options = None
+  _globals['_CONFIGSERVICE'].methods_by_name['GetProviderCredential']._serialized_options = b'\242\273\030\017\n\013server.read\020\001'
+  _globals['_CONFIGSERVICE'].methods_by_name['ValidateProviderCredential']._loaded_options = None
+  _globals['_CONFIGSERVICE'].methods_by_name['ValidateProviderCredential']._serialized_options = b'\242\273\030\025\n\021credentials.write\020\004'
+  _globals['_CONFIGSERVICE'].methods_by_name['DeleteProviderCredential']._loaded_options = None
+  _globals['_CONFIGSERVICE'].methods_by_name['DeleteProviderCredential']._serialized_options = b'\242\273\030\025\n\021credentials.write\020\004'
+  _globals['_PROVIDERSTATE']._serialized_start=2304
+  _globals['_PROVIDERSTATE']._serialized_end=2459
+  _globals['_CREDENTIALSOURCE']._serialized_start=2462
+  _globals['_CREDENTIALSOURCE']._serialized_end=2608
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=146
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=168
+  _globals['_GETSERVERINFORESPONSE']._serialized_start=171
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=431
+  _globals['_EMBEDDINGMODEL']._serialized_start=433
+  _globals['_EMBEDDINGMODEL']._serialized_end=528
+  _globals['_PROVIDERSTATUS']._serialized_start=531
+  _globals['_PROVIDERSTATUS']._serialized_end=703
+  _globals['_LISTEMBEDDINGMODELSREQUEST']._serialized_start=705
+  _globals['_LISTEMBEDDINGMODELSREQUEST']._serialized_end=733
+  _globals['_LISTEMBEDDINGMODELSRESPONSE']._serialized_start=735
+  _globals['_LISTEMBEDDINGMODELSRESPONSE']._serialized_end=808
+  _globals['_OFFEREDMODEL']._serialized_start=811
+  _globals['_OFFEREDMODEL']._serialized_end=996
+  _globals['_PROVIDERCREDENTIAL']._serialized_start=999
+  _globals['_PROVIDERCREDENTIAL']._serialized_end=1273
+  _globals['_SETPROVIDERCREDENTIALREQUEST']._serialized_start=1275
+  _globals['_SETPROVIDERCREDENTIALREQUEST']._serialized_end=1400
+  _globals['_SETPROVIDERCREDENTIALRESPONSE']._serialized_start=1403
+  _globals['_SETPROVIDERCREDENTIALRESPONSE']._serialized_end=1533
+  _globals['_GETPROVIDERCREDENTIALREQUEST']._serialized_start=1535
+  _globals['_GETPROVIDERCREDENTIALREQUEST']._serialized_end=1579
+  _globals['_GETPROVIDERCREDENTIALRESPONSE']._serialized_start=1581
+  _globals['_GETPROVIDERCREDENTIALRESPONSE']._serialized_end=1666
+  _globals['_VALIDATEPROVIDERCREDENTIALREQUEST']._serialized_start=1668
+  _globals['_VALIDATEPROVIDERCREDENTIALREQUEST']._serialized_end=1737
+  _globals['_VALIDATEPROVIDERCREDENTIALRESPONSE']._serialized_start=1740
+  _globals['_VALIDATEPROVIDERCREDENTIALRESPONSE']._serialized_end=1941
+  _globals['_DELETEPROVIDERCREDENTIALREQUEST']._serialized_start=1943
+  _globals['_DELETEPROVIDERCREDENTIALREQUEST']._serialized_end=2024
+  _globals['_DELETEPROVIDERCREDENTIALRESPONSE']._serialized_start=2026
+  _globals['_DELETEPROVIDERCREDENTIALRESPONSE']._serialized_end=2105
+  _globals['_LIMITS']._serialized_start=2108
+  _globals['_LIMITS']._serialized_end=2301
+  _globals['_CONFIGSERVICE']._serialized_start=2611
+  _globals['_CONFIGSERVICE']._serialized_end=3452
 # @@protoc_insertion_point(module_scope)

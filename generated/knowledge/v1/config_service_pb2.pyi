@@ -3,8 +3,13 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from knowledge.v1 import audit_receipt_pb2 as _audit_receipt_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -15,6 +20,66 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ProviderState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ProviderStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ProviderState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PROVIDER_STATE_UNSPECIFIED: _ProviderState.ValueType  # 0
+    """Never sent."""
+    PROVIDER_STATE_UNTRIED: _ProviderState.ValueType  # 1
+    """Nothing was asked of it yet."""
+    PROVIDER_STATE_READY: _ProviderState.ValueType  # 2
+    """It answered last time."""
+    PROVIDER_STATE_AWAY: _ProviderState.ValueType  # 3
+    """It does not answer now, and is tried again by itself."""
+    PROVIDER_STATE_REFUSING: _ProviderState.ValueType  # 4
+    """It refuses us until somebody does something: see `message`."""
+
+class ProviderState(_ProviderState, metaclass=_ProviderStateEnumTypeWrapper):
+    """Whether a remote model answers."""
+
+PROVIDER_STATE_UNSPECIFIED: ProviderState.ValueType  # 0
+"""Never sent."""
+PROVIDER_STATE_UNTRIED: ProviderState.ValueType  # 1
+"""Nothing was asked of it yet."""
+PROVIDER_STATE_READY: ProviderState.ValueType  # 2
+"""It answered last time."""
+PROVIDER_STATE_AWAY: ProviderState.ValueType  # 3
+"""It does not answer now, and is tried again by itself."""
+PROVIDER_STATE_REFUSING: ProviderState.ValueType  # 4
+"""It refuses us until somebody does something: see `message`."""
+Global___ProviderState: _TypeAlias = ProviderState  # noqa: Y015
+
+class _CredentialSource:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CredentialSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CredentialSource.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CREDENTIAL_SOURCE_UNSPECIFIED: _CredentialSource.ValueType  # 0
+    """There is no key."""
+    CREDENTIAL_SOURCE_STORED: _CredentialSource.ValueType  # 1
+    """Stored by SetProviderCredential."""
+    CREDENTIAL_SOURCE_FILE: _CredentialSource.ValueType  # 2
+    """The file that HUGGING_FACE_API_KEY_FILE names."""
+    CREDENTIAL_SOURCE_ENVIRONMENT: _CredentialSource.ValueType  # 3
+    """HUGGING_FACE_API_KEY."""
+
+class CredentialSource(_CredentialSource, metaclass=_CredentialSourceEnumTypeWrapper):
+    """Where a key comes from; in this order one goes before the other."""
+
+CREDENTIAL_SOURCE_UNSPECIFIED: CredentialSource.ValueType  # 0
+"""There is no key."""
+CREDENTIAL_SOURCE_STORED: CredentialSource.ValueType  # 1
+"""Stored by SetProviderCredential."""
+CREDENTIAL_SOURCE_FILE: CredentialSource.ValueType  # 2
+"""The file that HUGGING_FACE_API_KEY_FILE names."""
+CREDENTIAL_SOURCE_ENVIRONMENT: CredentialSource.ValueType  # 3
+"""HUGGING_FACE_API_KEY."""
+Global___CredentialSource: _TypeAlias = CredentialSource  # noqa: Y015
 
 @_typing.final
 class GetServerInfoRequest(_message.Message):
@@ -45,6 +110,7 @@ class GetServerInfoResponse(_message.Message):
     SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
     EMBEDDING_MODEL_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    PROVIDERS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Of this server, such as "0.1.0"."""
     postgresql_version: _builtins.str
@@ -55,11 +121,15 @@ class GetServerInfoResponse(_message.Message):
     """The last migration applied."""
     @_builtins.property
     def embedding_model(self) -> Global___EmbeddingModel:
-        """The model that embeds text."""
+        """The model of new collections that name none."""
 
     @_builtins.property
     def limits(self) -> Global___Limits:
         """What requests may ask."""
+
+    @_builtins.property
+    def providers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProviderStatus]:
+        """How the remote models are, as this replica knows; empty without any. Not part of readiness."""
 
     def __init__(
         self,
@@ -70,10 +140,11 @@ class GetServerInfoResponse(_message.Message):
         schema_version: _builtins.int = ...,
         embedding_model: Global___EmbeddingModel | None = ...,
         limits: Global___Limits | None = ...,
+        providers: _abc.Iterable[Global___ProviderStatus] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["embedding_model", b"embedding_model", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding_model", b"embedding_model", "limits", b"limits", "pgvector_version", b"pgvector_version", "postgresql_version", b"postgresql_version", "schema_version", b"schema_version", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding_model", b"embedding_model", "limits", b"limits", "pgvector_version", b"pgvector_version", "postgresql_version", b"postgresql_version", "providers", b"providers", "schema_version", b"schema_version", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -92,7 +163,7 @@ class EmbeddingModel(_message.Message):
     model_id: _builtins.str
     """Its id."""
     model_digest: _builtins.str
-    """SHA-256 of the model file, as hex."""
+    """SHA-256 of the model file, as hex. Of a remote model the pinned revision, empty without one."""
     dimension: _builtins.int
     """Values a vector has."""
     max_tokens: _builtins.int
@@ -112,6 +183,431 @@ class EmbeddingModel(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EmbeddingModel: _TypeAlias = EmbeddingModel  # noqa: Y015
+
+@_typing.final
+class ProviderStatus(_message.Message):
+    """How a remote model is, as this replica found it last."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    provider: _builtins.str
+    """"huggingface"."""
+    model_id: _builtins.str
+    """The model."""
+    state: Global___ProviderState.ValueType
+    """How it is."""
+    reason: _builtins.str
+    """Why it is not READY: a name of ErrorReason without its prefix. Else empty."""
+    message: _builtins.str
+    """What can be done about it. Else empty."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Since when it is so."""
+
+    def __init__(
+        self,
+        *,
+        provider: _builtins.str = ...,
+        model_id: _builtins.str = ...,
+        state: Global___ProviderState.ValueType = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "model_id", b"model_id", "provider", b"provider", "reason", b"reason", "since", b"since", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProviderStatus: _TypeAlias = ProviderStatus  # noqa: Y015
+
+@_typing.final
+class ListEmbeddingModelsRequest(_message.Message):
+    """Asks for the embedding models."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEmbeddingModelsRequest: _TypeAlias = ListEmbeddingModelsRequest  # noqa: Y015
+
+@_typing.final
+class ListEmbeddingModelsResponse(_message.Message):
+    """The embedding models."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODELS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___OfferedModel]:
+        """In the order of their ids."""
+
+    def __init__(
+        self,
+        *,
+        models: _abc.Iterable[Global___OfferedModel] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEmbeddingModelsResponse: _TypeAlias = ListEmbeddingModelsResponse  # noqa: Y015
+
+@_typing.final
+class OfferedModel(_message.Message):
+    """An embedding model that this server offers, or that a collection uses."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    REMOTE_FIELD_NUMBER: _builtins.int
+    IS_DEFAULT_FIELD_NUMBER: _builtins.int
+    COLLECTION_COUNT_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    provider: _builtins.str
+    """"local" or "huggingface"; empty where the server does not offer it: its collections take and
+    find vectors, but no text.
+    """
+    remote: _builtins.bool
+    """Whether its texts leave this machine."""
+    is_default: _builtins.bool
+    """Whether new collections that name no model get it."""
+    collection_count: _builtins.int
+    """How many collections use it, of those the caller may see."""
+    @_builtins.property
+    def model(self) -> Global___EmbeddingModel:
+        """What it is. Digest, dimension and max_tokens are missing where the server does not offer it."""
+
+    @_builtins.property
+    def status(self) -> Global___ProviderStatus:
+        """How it is; only for remote ones."""
+
+    def __init__(
+        self,
+        *,
+        model: Global___EmbeddingModel | None = ...,
+        provider: _builtins.str = ...,
+        remote: _builtins.bool = ...,
+        is_default: _builtins.bool = ...,
+        collection_count: _builtins.int = ...,
+        status: Global___ProviderStatus | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_count", b"collection_count", "is_default", b"is_default", "model", b"model", "provider", b"provider", "remote", b"remote", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OfferedModel: _TypeAlias = OfferedModel  # noqa: Y015
+
+@_typing.final
+class ProviderCredential(_message.Message):
+    """A provider's key, as far as it is told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    MASKED_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    SET_TIME_FIELD_NUMBER: _builtins.int
+    CHECK_TIME_FIELD_NUMBER: _builtins.int
+    CHECK_REASON_FIELD_NUMBER: _builtins.int
+    REJECTED_REASON_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"providers/{provider}"."""
+    source: Global___CredentialSource.ValueType
+    """Where the key in use comes from."""
+    masked: _builtins.str
+    """The key's kind and its last four characters, such as "hf_…a1b2"."""
+    fingerprint: _builtins.str
+    """The first 16 hex digits of the key's SHA-256, to compare keys by."""
+    check_reason: _builtins.str
+    """What came of that: empty where it was good, else a name of ErrorReason without its prefix."""
+    rejected_reason: _builtins.str
+    """Why another key was not taken over, as a name of ErrorReason; the last good one stays."""
+    etag: _builtins.str
+    """Changes with every Set; give it back to set or delete only what you read. Empty unless stored."""
+    @_builtins.property
+    def set_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was stored, or when this replica took it from file or environment."""
+
+    @_builtins.property
+    def check_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was last asked for or used at the provider. Unset: never."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        source: Global___CredentialSource.ValueType = ...,
+        masked: _builtins.str = ...,
+        fingerprint: _builtins.str = ...,
+        set_time: _timestamp_pb2.Timestamp | None = ...,
+        check_time: _timestamp_pb2.Timestamp | None = ...,
+        check_reason: _builtins.str = ...,
+        rejected_reason: _builtins.str = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time", "set_time", b"set_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_reason", b"check_reason", "check_time", b"check_time", "etag", b"etag", "fingerprint", b"fingerprint", "masked", b"masked", "name", b"name", "rejected_reason", b"rejected_reason", "set_time", b"set_time", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProviderCredential: _TypeAlias = ProviderCredential  # noqa: Y015
+
+@_typing.final
+class SetProviderCredentialRequest(_message.Message):
+    """Stores a key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    API_KEY_FIELD_NUMBER: _builtins.int
+    SKIP_VALIDATION_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"providers/huggingface"."""
+    api_key: _builtins.str
+    """The key: 16 to 512 characters of letters, digits and "-._~+/=". Never told again."""
+    skip_validation: _builtins.bool
+    """Store it without asking the provider. Each replica then asks when it takes it over."""
+    etag: _builtins.str
+    """Stale: ABORTED. Default: whatever is there."""
+    request_id: _builtins.str
+    """A UUID; a repeat within 24 hours gets the first answer. Default: none."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        api_key: _builtins.str = ...,
+        skip_validation: _builtins.bool = ...,
+        etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_key", b"api_key", "etag", b"etag", "name", b"name", "request_id", b"request_id", "skip_validation", b"skip_validation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetProviderCredentialRequest: _TypeAlias = SetProviderCredentialRequest  # noqa: Y015
+
+@_typing.final
+class SetProviderCredentialResponse(_message.Message):
+    """The stored key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREDENTIAL_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def credential(self) -> Global___ProviderCredential:
+        """What is stored now."""
+
+    @_builtins.property
+    def receipt(self) -> _audit_receipt_pb2.AuditReceipt:
+        """Proof of the audit event."""
+
+    def __init__(
+        self,
+        *,
+        credential: Global___ProviderCredential | None = ...,
+        receipt: _audit_receipt_pb2.AuditReceipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "receipt", b"receipt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetProviderCredentialResponse: _TypeAlias = SetProviderCredentialResponse  # noqa: Y015
+
+@_typing.final
+class GetProviderCredentialRequest(_message.Message):
+    """Asks for a provider's key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"providers/huggingface"."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetProviderCredentialRequest: _TypeAlias = GetProviderCredentialRequest  # noqa: Y015
+
+@_typing.final
+class GetProviderCredentialResponse(_message.Message):
+    """A provider's key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREDENTIAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def credential(self) -> Global___ProviderCredential:
+        """Without source where there is none."""
+
+    def __init__(
+        self,
+        *,
+        credential: Global___ProviderCredential | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetProviderCredentialResponse: _TypeAlias = GetProviderCredentialResponse  # noqa: Y015
+
+@_typing.final
+class ValidateProviderCredentialRequest(_message.Message):
+    """Asks to try the key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"providers/huggingface"."""
+    request_id: _builtins.str
+    """A UUID; a repeat within 24 hours is not asked of the provider again. Default: none."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValidateProviderCredentialRequest: _TypeAlias = ValidateProviderCredentialRequest  # noqa: Y015
+
+@_typing.final
+class ValidateProviderCredentialResponse(_message.Message):
+    """What came of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREDENTIAL_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    message: _builtins.str
+    """What to do where it is not good. Else empty."""
+    @_builtins.property
+    def credential(self) -> Global___ProviderCredential:
+        """The key, with the outcome in check_time and check_reason."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the key ends, where the provider tells."""
+
+    @_builtins.property
+    def receipt(self) -> _audit_receipt_pb2.AuditReceipt:
+        """Proof of the audit event."""
+
+    def __init__(
+        self,
+        *,
+        credential: Global___ProviderCredential | None = ...,
+        message: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        receipt: _audit_receipt_pb2.AuditReceipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "expire_time", b"expire_time", "receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "expire_time", b"expire_time", "message", b"message", "receipt", b"receipt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValidateProviderCredentialResponse: _TypeAlias = ValidateProviderCredentialResponse  # noqa: Y015
+
+@_typing.final
+class DeleteProviderCredentialRequest(_message.Message):
+    """Removes the stored key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"providers/huggingface"."""
+    etag: _builtins.str
+    """Stale: ABORTED. Default: whatever is there."""
+    request_id: _builtins.str
+    """A UUID; a repeat within 24 hours gets the first answer. Default: none."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteProviderCredentialRequest: _TypeAlias = DeleteProviderCredentialRequest  # noqa: Y015
+
+@_typing.final
+class DeleteProviderCredentialResponse(_message.Message):
+    """It is removed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def receipt(self) -> _audit_receipt_pb2.AuditReceipt:
+        """Proof of the audit event."""
+
+    def __init__(
+        self,
+        *,
+        receipt: _audit_receipt_pb2.AuditReceipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteProviderCredentialResponse: _TypeAlias = DeleteProviderCredentialResponse  # noqa: Y015
 
 @_typing.final
 class Limits(_message.Message):

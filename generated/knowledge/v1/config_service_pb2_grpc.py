@@ -40,6 +40,31 @@ class ConfigServiceStub:
                 request_serializer=knowledge_dot_v1_dot_config__service__pb2.GetServerInfoRequest.SerializeToString,
                 response_deserializer=knowledge_dot_v1_dot_config__service__pb2.GetServerInfoResponse.FromString,
                 _registered_method=True)
+        self.ListEmbeddingModels = channel.unary_unary(
+                '/knowledge.v1.ConfigService/ListEmbeddingModels',
+                request_serializer=knowledge_dot_v1_dot_config__service__pb2.ListEmbeddingModelsRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_config__service__pb2.ListEmbeddingModelsResponse.FromString,
+                _registered_method=True)
+        self.SetProviderCredential = channel.unary_unary(
+                '/knowledge.v1.ConfigService/SetProviderCredential',
+                request_serializer=knowledge_dot_v1_dot_config__service__pb2.SetProviderCredentialRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_config__service__pb2.SetProviderCredentialResponse.FromString,
+                _registered_method=True)
+        self.GetProviderCredential = channel.unary_unary(
+                '/knowledge.v1.ConfigService/GetProviderCredential',
+                request_serializer=knowledge_dot_v1_dot_config__service__pb2.GetProviderCredentialRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_config__service__pb2.GetProviderCredentialResponse.FromString,
+                _registered_method=True)
+        self.ValidateProviderCredential = channel.unary_unary(
+                '/knowledge.v1.ConfigService/ValidateProviderCredential',
+                request_serializer=knowledge_dot_v1_dot_config__service__pb2.ValidateProviderCredentialRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_config__service__pb2.ValidateProviderCredentialResponse.FromString,
+                _registered_method=True)
+        self.DeleteProviderCredential = channel.unary_unary(
+                '/knowledge.v1.ConfigService/DeleteProviderCredential',
+                request_serializer=knowledge_dot_v1_dot_config__service__pb2.DeleteProviderCredentialRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_config__service__pb2.DeleteProviderCredentialResponse.FromString,
+                _registered_method=True)
 
 
 class ConfigServiceServicer:
@@ -53,6 +78,45 @@ class ConfigServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListEmbeddingModels(self, request, context):
+        """The embedding models that collections can use or do use, by id. All of them: they are few.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetProviderCredential(self, request, context):
+        """Stores a provider's key, encrypted, for all replicas; each uses it within 5 seconds. It goes
+        before a key from a file or the environment. It is tried at the provider first: a key that is
+        refused there is not stored, nor is one while the provider is away.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetProviderCredential(self, request, context):
+        """The key in use on the replica that answers, masked. The key itself is never told.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ValidateProviderCredential(self, request, context):
+        """Asks the provider whether the key in use is good: whose it is, and an embedding of one fixed
+        word with each remote model. No text of a collection is sent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteProviderCredential(self, request, context):
+        """Removes the stored key; one from a file or the environment is used again. NOT_FOUND if none is
+        stored.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ConfigServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +124,31 @@ def add_ConfigServiceServicer_to_server(servicer, server):
                     servicer.GetServerInfo,
                     request_deserializer=knowledge_dot_v1_dot_config__service__pb2.GetServerInfoRequest.FromString,
                     response_serializer=knowledge_dot_v1_dot_config__service__pb2.GetServerInfoResponse.SerializeToString,
+            ),
+            'ListEmbeddingModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEmbeddingModels,
+                    request_deserializer=knowledge_dot_v1_dot_config__service__pb2.ListEmbeddingModelsRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_config__service__pb2.ListEmbeddingModelsResponse.SerializeToString,
+            ),
+            'SetProviderCredential': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetProviderCredential,
+                    request_deserializer=knowledge_dot_v1_dot_config__service__pb2.SetProviderCredentialRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_config__service__pb2.SetProviderCredentialResponse.SerializeToString,
+            ),
+            'GetProviderCredential': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetProviderCredential,
+                    request_deserializer=knowledge_dot_v1_dot_config__service__pb2.GetProviderCredentialRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_config__service__pb2.GetProviderCredentialResponse.SerializeToString,
+            ),
+            'ValidateProviderCredential': grpc.unary_unary_rpc_method_handler(
+                    servicer.ValidateProviderCredential,
+                    request_deserializer=knowledge_dot_v1_dot_config__service__pb2.ValidateProviderCredentialRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_config__service__pb2.ValidateProviderCredentialResponse.SerializeToString,
+            ),
+            'DeleteProviderCredential': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteProviderCredential,
+                    request_deserializer=knowledge_dot_v1_dot_config__service__pb2.DeleteProviderCredentialRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_config__service__pb2.DeleteProviderCredentialResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +179,141 @@ class ConfigService:
             '/knowledge.v1.ConfigService/GetServerInfo',
             knowledge_dot_v1_dot_config__service__pb2.GetServerInfoRequest.SerializeToString,
             knowledge_dot_v1_dot_config__service__pb2.GetServerInfoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEmbeddingModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.ConfigService/ListEmbeddingModels',
+            knowledge_dot_v1_dot_config__service__pb2.ListEmbeddingModelsRequest.SerializeToString,
+            knowledge_dot_v1_dot_config__service__pb2.ListEmbeddingModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetProviderCredential(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.ConfigService/SetProviderCredential',
+            knowledge_dot_v1_dot_config__service__pb2.SetProviderCredentialRequest.SerializeToString,
+            knowledge_dot_v1_dot_config__service__pb2.SetProviderCredentialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetProviderCredential(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.ConfigService/GetProviderCredential',
+            knowledge_dot_v1_dot_config__service__pb2.GetProviderCredentialRequest.SerializeToString,
+            knowledge_dot_v1_dot_config__service__pb2.GetProviderCredentialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ValidateProviderCredential(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.ConfigService/ValidateProviderCredential',
+            knowledge_dot_v1_dot_config__service__pb2.ValidateProviderCredentialRequest.SerializeToString,
+            knowledge_dot_v1_dot_config__service__pb2.ValidateProviderCredentialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteProviderCredential(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.ConfigService/DeleteProviderCredential',
+            knowledge_dot_v1_dot_config__service__pb2.DeleteProviderCredentialRequest.SerializeToString,
+            knowledge_dot_v1_dot_config__service__pb2.DeleteProviderCredentialResponse.FromString,
             options,
             channel_credentials,
             insecure,

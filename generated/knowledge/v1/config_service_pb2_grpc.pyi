@@ -35,6 +35,23 @@ class ConfigServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ConfigServiceAsyncStub: ...
     GetServerInfo: _grpc.UnaryUnaryMultiCallable[_config_service_pb2.GetServerInfoRequest, _config_service_pb2.GetServerInfoResponse]
     """Versions, limits and the embedding model, so that no client has to guess."""
+    ListEmbeddingModels: _grpc.UnaryUnaryMultiCallable[_config_service_pb2.ListEmbeddingModelsRequest, _config_service_pb2.ListEmbeddingModelsResponse]
+    """The embedding models that collections can use or do use, by id. All of them: they are few."""
+    SetProviderCredential: _grpc.UnaryUnaryMultiCallable[_config_service_pb2.SetProviderCredentialRequest, _config_service_pb2.SetProviderCredentialResponse]
+    """Stores a provider's key, encrypted, for all replicas; each uses it within 5 seconds. It goes
+    before a key from a file or the environment. It is tried at the provider first: a key that is
+    refused there is not stored, nor is one while the provider is away.
+    """
+    GetProviderCredential: _grpc.UnaryUnaryMultiCallable[_config_service_pb2.GetProviderCredentialRequest, _config_service_pb2.GetProviderCredentialResponse]
+    """The key in use on the replica that answers, masked. The key itself is never told."""
+    ValidateProviderCredential: _grpc.UnaryUnaryMultiCallable[_config_service_pb2.ValidateProviderCredentialRequest, _config_service_pb2.ValidateProviderCredentialResponse]
+    """Asks the provider whether the key in use is good: whose it is, and an embedding of one fixed
+    word with each remote model. No text of a collection is sent.
+    """
+    DeleteProviderCredential: _grpc.UnaryUnaryMultiCallable[_config_service_pb2.DeleteProviderCredentialRequest, _config_service_pb2.DeleteProviderCredentialResponse]
+    """Removes the stored key; one from a file or the environment is used again. NOT_FOUND if none is
+    stored.
+    """
 
 @_typing.type_check_only
 class ConfigServiceAsyncStub(ConfigServiceStub):
@@ -43,6 +60,23 @@ class ConfigServiceAsyncStub(ConfigServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetServerInfo: _aio.UnaryUnaryMultiCallable[_config_service_pb2.GetServerInfoRequest, _config_service_pb2.GetServerInfoResponse]  # type: ignore[assignment]
     """Versions, limits and the embedding model, so that no client has to guess."""
+    ListEmbeddingModels: _aio.UnaryUnaryMultiCallable[_config_service_pb2.ListEmbeddingModelsRequest, _config_service_pb2.ListEmbeddingModelsResponse]  # type: ignore[assignment]
+    """The embedding models that collections can use or do use, by id. All of them: they are few."""
+    SetProviderCredential: _aio.UnaryUnaryMultiCallable[_config_service_pb2.SetProviderCredentialRequest, _config_service_pb2.SetProviderCredentialResponse]  # type: ignore[assignment]
+    """Stores a provider's key, encrypted, for all replicas; each uses it within 5 seconds. It goes
+    before a key from a file or the environment. It is tried at the provider first: a key that is
+    refused there is not stored, nor is one while the provider is away.
+    """
+    GetProviderCredential: _aio.UnaryUnaryMultiCallable[_config_service_pb2.GetProviderCredentialRequest, _config_service_pb2.GetProviderCredentialResponse]  # type: ignore[assignment]
+    """The key in use on the replica that answers, masked. The key itself is never told."""
+    ValidateProviderCredential: _aio.UnaryUnaryMultiCallable[_config_service_pb2.ValidateProviderCredentialRequest, _config_service_pb2.ValidateProviderCredentialResponse]  # type: ignore[assignment]
+    """Asks the provider whether the key in use is good: whose it is, and an embedding of one fixed
+    word with each remote model. No text of a collection is sent.
+    """
+    DeleteProviderCredential: _aio.UnaryUnaryMultiCallable[_config_service_pb2.DeleteProviderCredentialRequest, _config_service_pb2.DeleteProviderCredentialResponse]  # type: ignore[assignment]
+    """Removes the stored key; one from a file or the environment is used again. NOT_FOUND if none is
+    stored.
+    """
 
 class ConfigServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tells what this server is and allows."""
@@ -54,5 +88,52 @@ class ConfigServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_config_service_pb2.GetServerInfoResponse, _abc.Awaitable[_config_service_pb2.GetServerInfoResponse]]:
         """Versions, limits and the embedding model, so that no client has to guess."""
+
+    @_abc_1.abstractmethod
+    def ListEmbeddingModels(
+        self,
+        request: _config_service_pb2.ListEmbeddingModelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_config_service_pb2.ListEmbeddingModelsResponse, _abc.Awaitable[_config_service_pb2.ListEmbeddingModelsResponse]]:
+        """The embedding models that collections can use or do use, by id. All of them: they are few."""
+
+    @_abc_1.abstractmethod
+    def SetProviderCredential(
+        self,
+        request: _config_service_pb2.SetProviderCredentialRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_config_service_pb2.SetProviderCredentialResponse, _abc.Awaitable[_config_service_pb2.SetProviderCredentialResponse]]:
+        """Stores a provider's key, encrypted, for all replicas; each uses it within 5 seconds. It goes
+        before a key from a file or the environment. It is tried at the provider first: a key that is
+        refused there is not stored, nor is one while the provider is away.
+        """
+
+    @_abc_1.abstractmethod
+    def GetProviderCredential(
+        self,
+        request: _config_service_pb2.GetProviderCredentialRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_config_service_pb2.GetProviderCredentialResponse, _abc.Awaitable[_config_service_pb2.GetProviderCredentialResponse]]:
+        """The key in use on the replica that answers, masked. The key itself is never told."""
+
+    @_abc_1.abstractmethod
+    def ValidateProviderCredential(
+        self,
+        request: _config_service_pb2.ValidateProviderCredentialRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_config_service_pb2.ValidateProviderCredentialResponse, _abc.Awaitable[_config_service_pb2.ValidateProviderCredentialResponse]]:
+        """Asks the provider whether the key in use is good: whose it is, and an embedding of one fixed
+        word with each remote model. No text of a collection is sent.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteProviderCredential(
+        self,
+        request: _config_service_pb2.DeleteProviderCredentialRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_config_service_pb2.DeleteProviderCredentialResponse, _abc.Awaitable[_config_service_pb2.DeleteProviderCredentialResponse]]:
+        """Removes the stored key; one from a file or the environment is used again. NOT_FOUND if none is
+        stored.
+        """
 
 def add_ConfigServiceServicer_to_server(servicer: ConfigServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -82,6 +82,44 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A document is under legal hold. Example: PurgeDocuments over a held document."""
     ERROR_REASON_AUDIT_UNAVAILABLE: _ErrorReason.ValueType  # 33
     """The read could not be recorded in the audit log, so it is not answered."""
+    ERROR_REASON_EGRESS_FORBIDDEN: _ErrorReason.ValueType  # 60
+    """The collection keeps its text on this machine, and its embedding model is remote.
+    Example: a text for a collection with EGRESS_LOCAL_ONLY and a model of Hugging Face.
+    """
+    ERROR_REASON_MODEL_DIGEST_MISMATCH: _ErrorReason.ValueType  # 61
+    """The model has other weights than those that made the collection's vectors."""
+    ERROR_REASON_PROVIDER_CREDENTIAL_MISSING: _ErrorReason.ValueType  # 62
+    """A remote model needs a key, and none is set."""
+    ERROR_REASON_PROVIDER_CREDENTIAL_INVALID: _ErrorReason.ValueType  # 63
+    """The provider does not know the key, or it is malformed."""
+    ERROR_REASON_PROVIDER_CREDENTIAL_EXPIRED: _ErrorReason.ValueType  # 64
+    """The key has expired."""
+    ERROR_REASON_PROVIDER_CREDENTIAL_REVOKED: _ErrorReason.ValueType  # 65
+    """The provider refuses a key that it took before."""
+    ERROR_REASON_PROVIDER_PERMISSION_MISSING: _ErrorReason.ValueType  # 66
+    """The key is good, but may not be used for inference."""
+    ERROR_REASON_PROVIDER_MODEL_GATED: _ErrorReason.ValueType  # 67
+    """The model is gated, and the key's account has no access to it."""
+    ERROR_REASON_PROVIDER_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 68
+    """The provider does not serve the model."""
+    ERROR_REASON_PROVIDER_MODEL_MISMATCH: _ErrorReason.ValueType  # 69
+    """The model that answers is not the one that was configured. Example: another dimension."""
+    ERROR_REASON_PROVIDER_QUOTA_EXHAUSTED: _ErrorReason.ValueType  # 70
+    """The account's credits are used up."""
+    ERROR_REASON_PROVIDER_RATE_LIMITED: _ErrorReason.ValueType  # 71
+    """Too many requests for the provider; RetryInfo says when to come back."""
+    ERROR_REASON_PROVIDER_MODEL_LOADING: _ErrorReason.ValueType  # 72
+    """The provider is still loading the model; RetryInfo says when to come back."""
+    ERROR_REASON_PROVIDER_UNAVAILABLE: _ErrorReason.ValueType  # 73
+    """The provider does not answer, or fails."""
+    ERROR_REASON_PROVIDER_TIMEOUT: _ErrorReason.ValueType  # 74
+    """The provider did not answer in time."""
+    ERROR_REASON_PROVIDER_ENDPOINT_GONE: _ErrorReason.ValueType  # 75
+    """The provider's address is given up."""
+    ERROR_REASON_PROVIDER_ANSWER_INVALID: _ErrorReason.ValueType  # 76
+    """The provider's answer is no vectors. Example: NaN."""
+    ERROR_REASON_PROVIDER_TEXT_REFUSED: _ErrorReason.ValueType  # 77
+    """The provider does not take the text."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed, for programs: ErrorInfo.reason holds the name without the prefix
@@ -148,4 +186,42 @@ ERROR_REASON_LEGAL_HOLD: ErrorReason.ValueType  # 30
 """A document is under legal hold. Example: PurgeDocuments over a held document."""
 ERROR_REASON_AUDIT_UNAVAILABLE: ErrorReason.ValueType  # 33
 """The read could not be recorded in the audit log, so it is not answered."""
+ERROR_REASON_EGRESS_FORBIDDEN: ErrorReason.ValueType  # 60
+"""The collection keeps its text on this machine, and its embedding model is remote.
+Example: a text for a collection with EGRESS_LOCAL_ONLY and a model of Hugging Face.
+"""
+ERROR_REASON_MODEL_DIGEST_MISMATCH: ErrorReason.ValueType  # 61
+"""The model has other weights than those that made the collection's vectors."""
+ERROR_REASON_PROVIDER_CREDENTIAL_MISSING: ErrorReason.ValueType  # 62
+"""A remote model needs a key, and none is set."""
+ERROR_REASON_PROVIDER_CREDENTIAL_INVALID: ErrorReason.ValueType  # 63
+"""The provider does not know the key, or it is malformed."""
+ERROR_REASON_PROVIDER_CREDENTIAL_EXPIRED: ErrorReason.ValueType  # 64
+"""The key has expired."""
+ERROR_REASON_PROVIDER_CREDENTIAL_REVOKED: ErrorReason.ValueType  # 65
+"""The provider refuses a key that it took before."""
+ERROR_REASON_PROVIDER_PERMISSION_MISSING: ErrorReason.ValueType  # 66
+"""The key is good, but may not be used for inference."""
+ERROR_REASON_PROVIDER_MODEL_GATED: ErrorReason.ValueType  # 67
+"""The model is gated, and the key's account has no access to it."""
+ERROR_REASON_PROVIDER_MODEL_NOT_FOUND: ErrorReason.ValueType  # 68
+"""The provider does not serve the model."""
+ERROR_REASON_PROVIDER_MODEL_MISMATCH: ErrorReason.ValueType  # 69
+"""The model that answers is not the one that was configured. Example: another dimension."""
+ERROR_REASON_PROVIDER_QUOTA_EXHAUSTED: ErrorReason.ValueType  # 70
+"""The account's credits are used up."""
+ERROR_REASON_PROVIDER_RATE_LIMITED: ErrorReason.ValueType  # 71
+"""Too many requests for the provider; RetryInfo says when to come back."""
+ERROR_REASON_PROVIDER_MODEL_LOADING: ErrorReason.ValueType  # 72
+"""The provider is still loading the model; RetryInfo says when to come back."""
+ERROR_REASON_PROVIDER_UNAVAILABLE: ErrorReason.ValueType  # 73
+"""The provider does not answer, or fails."""
+ERROR_REASON_PROVIDER_TIMEOUT: ErrorReason.ValueType  # 74
+"""The provider did not answer in time."""
+ERROR_REASON_PROVIDER_ENDPOINT_GONE: ErrorReason.ValueType  # 75
+"""The provider's address is given up."""
+ERROR_REASON_PROVIDER_ANSWER_INVALID: ErrorReason.ValueType  # 76
+"""The provider's answer is no vectors. Example: NaN."""
+ERROR_REASON_PROVIDER_TEXT_REFUSED: ErrorReason.ValueType  # 77
+"""The provider does not take the text."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

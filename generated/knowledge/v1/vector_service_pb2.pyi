@@ -380,8 +380,16 @@ class EmbedTextsRequest(_message.Message):
 
     TEXTS_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    EGRESS_FIELD_NUMBER: _builtins.int
     task: Global___EmbeddingTask.ValueType
     """What the vectors are for. Default: EMBEDDING_TASK_PASSAGE."""
+    model_id: _builtins.str
+    """One that ListEmbeddingModels offers. Default: the default model, if it is local."""
+    egress: _collection_pb2.Egress.ValueType
+    """A remote model needs EGRESS_PROVIDER_ALLOWED: the texts leave this machine.
+    Default: EGRESS_LOCAL_ONLY.
+    """
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """1 to 256 texts of 1 to 65,536 characters; what is past the model's window is not read."""
@@ -391,10 +399,12 @@ class EmbedTextsRequest(_message.Message):
         *,
         texts: _abc.Iterable[_builtins.str] | None = ...,
         task: Global___EmbeddingTask.ValueType = ...,
+        model_id: _builtins.str = ...,
+        egress: _collection_pb2.Egress.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["task", b"task", "texts", b"texts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["egress", b"egress", "model_id", b"model_id", "task", b"task", "texts", b"texts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

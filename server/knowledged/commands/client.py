@@ -16,6 +16,7 @@ from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
 from knowledge.v1.audit_service_pb2_grpc import AuditServiceStub
+from knowledge.v1.config_service_pb2_grpc import ConfigServiceStub
 from knowledge.v1.knowledge_service_pb2_grpc import KnowledgeServiceStub
 from knowledge.v1.vector_service_pb2_grpc import VectorServiceStub
 from knowledged.commands.channel import open_async_channel
@@ -54,6 +55,7 @@ class Client:
         self.knowledge = KnowledgeServiceStub(channel)
         self.vector = VectorServiceStub(channel)
         self.audit = AuditServiceStub(channel)
+        self.config = ConfigServiceStub(channel)
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self._patience_seconds = patience_seconds
 

@@ -18,8 +18,8 @@ from knowledged import logs, migrate
 from knowledged.access import Access
 from knowledged.access_file import AccessFileError
 from knowledged.app import Parts, Running, serving
+from knowledged.commands import offering
 from knowledged.database import Database
-from knowledged.embedding import bundled
 from knowledged.metrics import Metrics, serve_metrics
 from knowledged.secret import RootSecret
 from knowledged.settings import Settings, SettingsError, unknown_variables
@@ -98,29 +98,21 @@ async def _parts(
     secret = _secret(settings)
     database = await _database(settings, urls)
     stack.push_async_callback(database.close)
-    # Imported late: without the extra `local` they are missing, and `bundled` says what to install.
-    files = bundled.locate()
-    from knowledged.embedding.chunker import Chunker
-    from knowledged.embedding.local import LocalEmbedder
-    from knowledged.embedding.tokenizer import TextTokenizer
-
-    tokenizer = TextTokenizer(files.tokenizer)
-    embedder = LocalEmbedder(
-        files,
-        tokenizer,
-        threads=settings.embedding_threads,
-        max_waiting=settings.embedding_queue_size,
-    )
-    stack.push_async_callback(embedder.close)
+    metrics = Metrics()
+    of = await offering.providers(settings, _secrets(secret, settings), database)
+    catalogue = await offering.catalogue(settings, of, metrics)
+    for offered in catalogue:
+        stack.push_async_callback(offered.embedder.close)
     return Parts(
         settings=settings,
         database=database,
         maintenance_dsn=urls.maintenance,
-        embedder=embedder,
-        chunker=Chunker(tokenizer),
+        catalogue=catalogue,
+        providers=of,
+        key_check=offering.key_check(settings, catalogue),
         secret=secret,
         access=access,
-        metrics=Metrics(),
+        metrics=metrics,
     )
 
 
@@ -153,6 +145,12 @@ def _secret(settings: Settings) -> RootSecret:
             " must share one root secret (make one with: head -c 32 /dev/urandom | base64)"
         )
     return RootSecret.read_or_make(settings.data_dir / "secret.key")
+
+
+def _secrets(secret: RootSecret, settings: Settings) -> list[RootSecret]:
+    """The root secret, and beside it the other one while it is changed."""
+    previous = settings.secret_key_previous_file
+    return [secret, RootSecret.read(previous)] if previous else [secret]
 
 
 @contextmanager

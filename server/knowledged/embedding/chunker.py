@@ -54,7 +54,7 @@ class Chunker:
     """Cuts text for the model of one tokenizer. Threads may share it."""
 
     def __init__(self, tokenizer: TextTokenizer) -> None:
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._splitter = lru_cache(_SPLITTERS_KEPT)(self._new_splitter)
 
     def split(self, text: str, policy: ChunkingPolicy, mime_type: str) -> list[Piece]:
@@ -65,7 +65,7 @@ class Chunker:
         GIL released: see `split_async`.
         """
         spans = list(self._spans(text, policy, mime_type))
-        counts = self._tokenizer.count([part for _, part in spans])
+        counts = self.tokenizer.count([part for _, part in spans])
         return [
             Piece(part, start, start + len(part), tokens)
             for (start, part), tokens in zip(spans, counts, strict=True)
@@ -94,7 +94,7 @@ class Chunker:
     ) -> TextSplitter | MarkdownSplitter:
         kind = MarkdownSplitter if markdown else TextSplitter
         return kind.from_huggingface_tokenizer_str(
-            self._tokenizer.json(), policy.max_tokens, policy.overlap_tokens
+            self.tokenizer.json(), policy.max_tokens, policy.overlap_tokens
         )
 
 

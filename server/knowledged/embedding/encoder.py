@@ -9,19 +9,22 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from knowledged.embedding.model_files import Pooling
 from knowledged.embedding.tokenizer import TokenIds
 from knowledged.errors import Unavailable
 
 
 class SentenceEncoder:
-    """A transformer whose last hidden states are averaged over a text's tokens and normalised.
+    """A transformer whose last hidden states become one vector of length 1 for each text.
 
-    This is the mean pooling of Sentence-BERT (Reimers and Gurevych 2019, arXiv:1908.10084).
+    By the mean over the text's tokens or by its first token: the poolings of Sentence-BERT (Reimers
+    and Gurevych 2019, arXiv:1908.10084).
     """
 
-    def __init__(self, model: Path, threads: int | None = None) -> None:
+    def __init__(self, model: Path, threads: int | None = None, pooling: Pooling = "mean") -> None:
         """Load the model (about 0.2 s). `threads` None takes every core, at most four."""
         self._session = _session(model, threads or min(4, os.cpu_count() or 1))
+        self._pool = _mean if pooling == "mean" else _first
         self._inputs = {entry.name for entry in self._session.get_inputs()}
         self.dimension = _dimension(self._session)
         _give_back_freed_memory()
@@ -31,7 +34,7 @@ class SentenceEncoder:
         ids, mask = _pad(texts)
         feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         used = {name: value for name, value in feeds.items() if name in self._inputs}
-        return _pool(self._session.run(None, used)[0], mask)
+        return self._pool(self._session.run(None, used)[0], mask)
 
 
 def _session(model: Path, threads: int) -> onnxruntime.InferenceSession:
@@ -64,10 +67,16 @@ def _pad(texts: Sequence[TokenIds]) -> tuple[NDArray[np.int64], NDArray[np.int64
     return ids, mask
 
 
-def _pool(hidden: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+def _mean(hidden: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.float32]:
     """Hidden states (texts, tokens, dimension) to unit vectors (texts, dimension)."""
     # The sum has the mean's direction, and only the direction outlives the normalisation.
     vectors = np.einsum("btd,bt->bd", hidden, mask.astype(np.float32))
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def _first(hidden: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+    """As `_mean`, of each text's first token, which is never padding."""
+    vectors = hidden[:, 0]
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 

@@ -39,7 +39,7 @@ class LocalEmbedder:
         max_urgent: int = 256,
     ) -> None:
         """Load the model (about 0.2 s, blocking). `threads` None takes every core, at most four."""
-        encoder = SentenceEncoder(files.model, threads)
+        encoder = SentenceEncoder(files.model, threads, files.pooling)
         self.model_id = files.model_id
         self.model_digest = files.model_sha256
         self.dimension = encoder.dimension
@@ -52,7 +52,9 @@ class LocalEmbedder:
             encoder.encode, dimension=encoder.dimension, batch_tokens=batch_tokens
         )
 
-    async def embed(self, texts: Sequence[str], *, urgent: bool = False) -> NDArray[np.float32]:
+    async def embed(
+        self, texts: Sequence[str], *, urgent: bool = False, seconds_left: float | None = None
+    ) -> NDArray[np.float32]:
         """See Embedder.embed. Cancelled, it leaves at most the running batch behind."""
         if not texts:
             return np.empty((0, self.dimension), dtype=np.float32)

@@ -3,8 +3,12 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from knowledged.errors import Unavailable
+
+Pooling: TypeAlias = Literal["mean", "cls"]
+"""How a text's vector is made of those of its tokens: their mean, or the first one's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,7 @@ class ModelFiles:
     tokenizer: Path
     tokenizer_sha256: str
     max_length: int
+    pooling: Pooling = "mean"
 
     def verify(self) -> None:
         """Read both files once. Raises Unavailable when one is missing or has another hash."""

@@ -20,7 +20,9 @@ _NAMES = {"name", "names", "parent", "collection", "collections", "document", "d
 _IDS = {"collection_id": "collections", "document_id": "documents"}
 _QUERIES = {"text", "texts", "vector"}
 # Of anything else that a caller calls a name nothing is kept: it might be content.
-_NAME = re.compile("(collections(/[^/]+/(documents|chunks))*|auditEvents|legalHolds)/[^/]+")
+_NAME = re.compile(
+    "(collections(/[^/]+/(documents|chunks))*|auditEvents|legalHolds|providers)/[^/]+"
+)
 _LONGEST_NAME = 3 * (LONGEST_ID + 16)
 _DEEPEST = 3
 

@@ -164,7 +164,7 @@ class BatchWriter:
         fresh = [(i, step.row) for i, step in enumerate(steps) if step.old is None]
         known = [(i, step.old, step.row) for i, step in enumerate(steps) if step.old]
         supplies, call, collection = self._supplies, asked.call, space.collection
-        cut = await cut_new(supplies, space, [row for _, row in fresh], vectors)
+        cut = await cut_new(supplies, call, space, [row for _, row in fresh], vectors)
         again = await recut(supplies, call, space, [pair[1:] for pair in known], vectors)
         new: dict[int, Write] = {}
         for (place, _), (row, pieces) in zip(fresh, cut, strict=True):

@@ -42,10 +42,10 @@ class Chunks:
             request.parent = document_name(*names)
             if await self._supplies.answered(call, key):
                 return await self._upserted(call, request, names)
-            given = GivenChunks(self._supplies.text, space.collection)
+            given = GivenChunks(self._supplies.text, space)
             rows = given.rows(checks, request.chunks)
             checks.done()
-            rows = await given.embedded(rows)
+            rows = await given.embedded(rows, call.left)
             if await self._written(call, key, request, space, rows):
                 return await self._upserted(call, request, names)
         raise AssertionError("attempts end by raising")
@@ -107,7 +107,7 @@ class Chunks:
                 return await _changed_meanwhile(conn, names, granted(call))
             await _check(conn, owner, request)
             made = mutation(call, key, _upsert(owner, request))
-            given = GivenChunks(self._supplies.text, collection)
+            given = GivenChunks(self._supplies.text, space)
             rows = given.of_document(rows, owner.metadata)
             at = made.event.occurred_at
             written = await chunk_changes.upsert(conn, made, owner, at, rows)

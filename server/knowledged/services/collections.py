@@ -187,8 +187,8 @@ class Collections:
             return await collections.get_by_uid(conn, answered.resource_uid)
 
     def _digest(self, row: Collection) -> str:
-        embedder = self._supplies.embedder
-        return embedder.model_digest if row.embedding_model == embedder.model_id else ""
+        model = self._supplies.text.catalogue.find(row.embedding_model)
+        return model.embedder.model_digest if model else ""
 
 
 def _may_make(call: Call, collection_id: str) -> None:

@@ -4,12 +4,13 @@ from dataclasses import asdict
 
 from knowledge.v1 import config_service_pb2 as pb
 from knowledged.call import Call
+from knowledged.services.offered import embedding_model, provider_status
 from knowledged.services.supplies import Supplies
 from knowledged.store import versions
 
 
 class Config:
-    """All RPCs of knowledge.v1.ConfigService."""
+    """GetServerInfo; the other RPCs of ConfigService are in files of their own."""
 
     def __init__(self, supplies: Supplies) -> None:
         self._supplies = supplies
@@ -17,7 +18,7 @@ class Config:
     async def GetServerInfo(
         self, request: pb.GetServerInfoRequest, call: Call
     ) -> pb.GetServerInfoResponse:
-        embedder = self._supplies.embedder
+        catalogue = self._supplies.text.catalogue
         async with self._supplies.database.read(call.left) as conn:
             database = await versions.read(conn)
         return pb.GetServerInfoResponse(
@@ -25,11 +26,7 @@ class Config:
             postgresql_version=database.postgresql,
             pgvector_version=database.pgvector,
             schema_version=database.schema,
-            embedding_model=pb.EmbeddingModel(
-                model_id=embedder.model_id,
-                model_digest=embedder.model_digest,
-                dimension=embedder.dimension,
-                max_tokens=embedder.max_tokens,
-            ),
+            embedding_model=embedding_model(catalogue.default),
             limits=pb.Limits(**asdict(self._supplies.limits)),
+            providers=[status for offered in catalogue if (status := provider_status(offered))],
         )

@@ -78,7 +78,7 @@ class DocumentWriter:
         if asked.validate_only:
             await self._refuse_taken(asked, space, row)
             return unchanged(asked.call, row)
-        ((draft, cut),) = await cut_new(self._supplies, space, [row], vectors)
+        ((draft, cut),) = await cut_new(self._supplies, asked.call, space, [row], vectors)
         made = mutation(asked.call, asked.key, change("documents.create", space, draft))
         async with self._supplies.database.write(asked.call.left) as conn:
             written = await document_changes.create(conn, made, space.collection, draft, cut)
@@ -154,7 +154,7 @@ def check_new(supplies: Supplies, space: Space, row: Document) -> None:
     """Raises for a new document that the collection cannot take."""
     check_types(space, row)
     if row.origin == SERVER:
-        supplies.text.check_model(space.collection)
+        supplies.text.model_of(space)
 
 
 def check_types(space: Space, row: Document) -> None:

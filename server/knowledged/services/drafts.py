@@ -12,8 +12,8 @@ from knowledge.v1.collection_pb2 import Collection as CollectionMessage
 from knowledge.v1.document_pb2 import Document as DocumentMessage
 from knowledged.checks import Checks
 from knowledged.declared_fields import CHUNK, DOCUMENT, KINDS, MOST_FIELDS
+from knowledged.embedding.catalogue import Catalogue
 from knowledged.embedding.chunker import ChunkingPolicy
-from knowledged.embedding.embedder import Embedder
 from knowledged.services.json_struct import to_json
 from knowledged.store.collections import Collection, FilterField
 from knowledged.store.documents import Document
@@ -69,9 +69,9 @@ LANGUAGES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Drafts:
-    """Makes rows of messages, under the server's limits and its embedding model."""
+    """Makes rows of messages, under the server's limits and its embedding models."""
 
-    embedder: Embedder
+    catalogue: Catalogue
     most_content_characters: int
 
     def collection(
@@ -79,7 +79,8 @@ class Drafts:
     ) -> Collection:
         """A new collection's row; faults go to the checks."""
         dimension = message.dimension or 384
-        own_model = self.embedder.model_id if self.embedder.dimension == dimension else ""
+        default = self.catalogue.default.embedder
+        own_model = default.model_id if default.dimension == dimension else ""
         row = Collection(
             collection_uid=uuid7(),
             collection_id=collection_id,
@@ -107,16 +108,16 @@ class Drafts:
         checks.text("collection.embedding_model", row.embedding_model, 128)
         if row.language not in LANGUAGES:
             checks.fault("collection.language", "is no text search configuration of PostgreSQL")
-        own = row.embedding_model == self.embedder.model_id
-        if own and row.dimension != self.embedder.dimension:
-            rule = f"the model's vectors have {self.embedder.dimension} values"
+        model = self.catalogue.find(row.embedding_model)
+        if model and row.dimension != model.embedder.dimension:
+            rule = f"the model's vectors have {model.embedder.dimension} values"
             checks.fault("collection.dimension", rule)
 
     def changed_collection(
         self, checks: Checks, row: Collection, message: CollectionMessage, paths: frozenset[str]
     ) -> Collection:
         """The row with the message's values at `paths`; faults go to the checks."""
-        policy = self._policy(checks, message)
+        policy = self._policy(checks, row.embedding_model, message)
         changes: dict[str, dict[str, object]] = {
             "title": {"title": message.title},
             "description": {"description": message.description},
@@ -136,10 +137,11 @@ class Drafts:
             row = replace(row, **changes[path])  # pyright: ignore[reportArgumentType]
         return row
 
-    def _policy(self, checks: Checks, message: CollectionMessage) -> ChunkingPolicy:
-        policy = chunking_policy(message.chunking, self.embedder.max_tokens)
-        at, most = "collection.chunking", self.embedder.max_tokens
-        checks.violations.extend(policy.violations(at, most))
+    def _policy(self, checks: Checks, model_id: str, message: CollectionMessage) -> ChunkingPolicy:
+        model = self.catalogue.find(model_id) or self.catalogue.default
+        most = model.embedder.max_tokens
+        policy = chunking_policy(message.chunking, most)
+        checks.violations.extend(policy.violations("collection.chunking", most))
         return policy
 
     def document(

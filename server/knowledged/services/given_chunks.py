@@ -10,10 +10,11 @@ from knowledge.v1.chunk_pb2 import Chunk as ChunkMessage
 from knowledge.v1.vector_pb2 import Vector
 from knowledged.checks import Checks
 from knowledged.declared_fields import CHUNK, DOCUMENT, stored_fields, type_faults
+from knowledged.embedding.provider_faults import ProviderAway
 from knowledged.services.json_struct import to_json
 from knowledged.store.chunk_changes import GivenChunk
-from knowledged.store.collections import Collection
-from knowledged.text import TextPipeline
+from knowledged.store.collections import Space
+from knowledged.text import TextPipeline, inline_seconds
 from knowledged.vectors import VectorRule, bytes_of
 
 LONGEST_CHUNK = 65_536
@@ -32,7 +33,7 @@ class GivenChunks:
     """Reads the chunks of a request for one collection."""
 
     text: TextPipeline
-    collection: Collection
+    space: Space
 
     def rows(self, checks: Checks, messages: Sequence[ChunkMessage]) -> list[GivenChunk]:
         """A row for each chunk, with its vector if one was given; faults go to the checks."""
@@ -43,15 +44,25 @@ class GivenChunks:
             checks.fault("chunks", "an id stands in them more than once")
         return [self._row(checks, f"chunks[{i}]", message) for i, message in enumerate(messages)]
 
-    async def embedded(self, rows: list[GivenChunk]) -> list[GivenChunk]:
-        """The rows, those without a vector embedded, unless there are too many to do at once."""
+    async def embedded(
+        self, rows: list[GivenChunk], seconds_left: float | None
+    ) -> list[GivenChunk]:
+        """The rows, those without a vector embedded, unless there are too many to do at once.
+
+        While a provider is away they stay without: the workers get them when it is back.
+        """
         bare = [place for place, row in enumerate(rows) if row.embedding is None]
         if not bare:
             return rows
-        self.text.check_model(self.collection)
+        model = self.text.model_of(self.space)
         if len(bare) > self.text.inline_chunks:
             return rows
-        vectors = await self.text.embedder.embed([rows[place].content for place in bare])
+        texts = [rows[place].content for place in bare]
+        try:
+            seconds = inline_seconds(seconds_left)
+            vectors = await model.embedder.embed(texts, seconds_left=seconds)
+        except ProviderAway:
+            return rows
         done = dict(zip(bare, vectors, strict=True))
         return [
             replace(row, embedding=done[place].tobytes()) if place in done else row
@@ -60,7 +71,7 @@ class GivenChunks:
 
     def of_document(self, rows: list[GivenChunk], metadata: dict[str, object]) -> list[GivenChunk]:
         """The rows with the document's part of the filter fields beside their own."""
-        fields = stored_fields(self.collection.filter_fields, DOCUMENT, metadata)
+        fields = stored_fields(self.space.collection.filter_fields, DOCUMENT, metadata)
         return [replace(row, fields=row.fields | fields) for row in rows] if fields else rows
 
     def _row(self, checks: Checks, at: str, message: ChunkMessage) -> GivenChunk:
@@ -69,7 +80,7 @@ class GivenChunks:
         checks.number(f"{at}.ordinal", message.ordinal, 0, 2**31 - 1)
         metadata = to_json(message.metadata)
         checks.json(f"{at}.metadata", metadata, LARGEST_METADATA)
-        declared = self.collection.filter_fields
+        declared = self.space.collection.filter_fields
         checks.violations.extend(type_faults(declared, CHUNK, metadata, at))
         return GivenChunk(
             uuid7(),
@@ -78,14 +89,14 @@ class GivenChunks:
             hashlib.sha256(message.content.encode()).digest(),
             metadata,
             message.ordinal,
-            self.text.embedder.count_tokens(message.content) if message.content else 0,
+            self.text.tokens(self.space, message.content) if message.content else 0,
             self._vector(checks, at, message.embedding) if has_vector else None,
             stored_fields(declared, CHUNK, metadata),
         )
 
     def _vector(self, checks: Checks, at: str, message: Vector) -> bytes:
-        vector = vector_bytes(message)
-        rule = VectorRule(self.collection.dimension, self.collection.distance)
+        vector, collection = vector_bytes(message), self.space.collection
+        rule = VectorRule(collection.dimension, collection.distance)
         if fault := rule.fault(vector):
             checks.fault(f"{at}.embedding", fault)
         return vector

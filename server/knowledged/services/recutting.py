@@ -27,11 +27,11 @@ class Recut:
 
 
 async def cut_new(
-    supplies: Supplies, space: Space, rows: Sequence[Document], vectors: Vectors
+    supplies: Supplies, call: Call, space: Space, rows: Sequence[Document], vectors: Vectors
 ) -> list[tuple[Document, NewPieces]]:
     """New documents with their pieces; all their texts are embedded together."""
     texts = [_text(space, row, NOTHING_KNOWN) for row in rows if row.origin == SERVER]
-    cut = iter(await supplies.text.pieces(space.collection, texts, vectors))
+    cut = iter(await supplies.text.pieces(space, texts, vectors, call.left))
     both = [(row, next(cut) if row.origin == SERVER else NewPieces()) for row in rows]
     return [(_completed(row, made, NOTHING_KNOWN), made) for row, made in both]
 
@@ -50,7 +50,7 @@ async def recut(
     changed = [row for old, row in changes if _is_cut(old, row)]
     known = await _known(supplies, call, changed)
     texts = [_text(space, row, known[row.document_uid]) for row in changed]
-    cut = await supplies.text.pieces(space.collection, texts, vectors)
+    cut = await supplies.text.pieces(space, texts, vectors, call.left)
     by_uid = {row.document_uid: made for row, made in zip(changed, cut, strict=True)}
     return [
         _recut(space, old, row, by_uid.get(row.document_uid), known.get(row.document_uid, {}))

@@ -2,10 +2,11 @@
 
 from knowledge.v1 import vector_service_pb2 as pb
 from knowledge.v1.chunk_pb2 import Chunk as ChunkMessage
+from knowledge.v1.collection_pb2 import Egress
 from knowledge.v1.vector_pb2 import Vector as VectorMessage
 from knowledged.call import Call
 from knowledged.checks import Checks
-from knowledged.errors import TooLarge
+from knowledged.errors import Invalid, TooLarge
 from knowledged.names import collection_name, collection_of
 from knowledged.services import pack
 from knowledged.services.drafts import MIME_TYPES, chunking_policy
@@ -13,6 +14,7 @@ from knowledged.services.given_chunks import LONGEST_CHUNK
 from knowledged.services.search_batches import SearchBatches
 from knowledged.services.searching import Searching
 from knowledged.services.supplies import Supplies
+from knowledged.text import check_egress
 
 COLLECTION_SHAPE = '"collections/{collection}"'
 
@@ -25,14 +27,21 @@ class Search:
         self._searching = Searching(supplies, SearchBatches(supplies.database))
 
     async def EmbedTexts(self, request: pb.EmbedTextsRequest, call: Call) -> pb.EmbedTextsResponse:
-        checks, embedder = Checks(), self._supplies.embedder
+        checks, catalogue = Checks(), self._supplies.text.catalogue
         checks.count("texts", len(request.texts), self._supplies.limits.max_embed_texts, least=1)
         for place, text in enumerate(request.texts):
             checks.text(f"texts[{place}]", text, LONGEST_CHUNK, required=True)
         checks.choice("task", request.task, pb.EmbeddingTask.values())
+        checks.choice("egress", request.egress, Egress.values())
+        model = catalogue.find(request.model_id or catalogue.default.model_id)
+        if model is None:
+            checks.fault("model_id", "is none that ListEmbeddingModels offers")
+            raise Invalid(*checks.violations)
         checks.done()
+        check_egress(model, request.egress)
+        embedder = model.embedder
         urgent = request.task == pb.EmbeddingTask.EMBEDDING_TASK_QUERY
-        rows = await embedder.embed(request.texts, urgent=urgent)
+        rows = await embedder.embed(request.texts, urgent=urgent, seconds_left=call.left)
         return pb.EmbedTextsResponse(
             embeddings=[VectorMessage(f32_le=row.tobytes()) for row in rows],
             model_id=embedder.model_id,
@@ -43,16 +52,17 @@ class Search:
     async def PreviewChunks(
         self, request: pb.PreviewChunksRequest, call: Call
     ) -> pb.PreviewChunksResponse:
-        checks, text = Checks(), self._supplies.text
+        checks, model = Checks(), self._supplies.text.catalogue.default
         longest = self._supplies.limits.max_content_characters
         checks.text("content", request.content, longest, required=True)
         mime_type = request.mime_type or MIME_TYPES[0]
         if mime_type not in MIME_TYPES:
             checks.fault("mime_type", f"must be one of {', '.join(MIME_TYPES)}")
-        policy = chunking_policy(request.chunking, text.embedder.max_tokens)
-        checks.violations.extend(policy.violations("chunking", text.embedder.max_tokens))
+        longest_piece = model.embedder.max_tokens
+        policy = chunking_policy(request.chunking, longest_piece)
+        checks.violations.extend(policy.violations("chunking", longest_piece))
         checks.done()
-        cut = await text.chunker.split_async(request.content, policy, mime_type)
+        cut = await model.chunker.split_async(request.content, policy, mime_type)
         return pb.PreviewChunksResponse(
             chunks=[
                 ChunkMessage(
@@ -74,7 +84,7 @@ class Search:
         asked = self._searching.asked(checks, request, collection_id)
         checks.done()
         space = await self._supplies.directory.resolve(call, collection_id)
-        vector = await self._searching.vector(checks, request, space)
+        vector = await self._searching.vector(call, checks, request, space)
         found = await self._searching.found(call, request, asked, space, vector)
         call.reads((row["document_uid"], row["subject_ids"] or ()) for row in found.hits)
         name = collection_name(space.collection.collection_id)

@@ -67,12 +67,15 @@ class Searching:
             checks.fault("min_score", "is not a number")
         return Asked(collection_id, limit, ef, parsed_filter(checks, request))
 
-    async def vector(self, checks: Checks, request: pb.SearchRequest, space: Space) -> bytes:
+    async def vector(
+        self, call: Call, checks: Checks, request: pb.SearchRequest, space: Space
+    ) -> bytes:
         """The query's vector: as given, or that of its text."""
         collection = space.collection
         if request.WhichOneof("query") == "text":
-            self.supplies.text.check_model(collection)
-            return (await self.supplies.embedder.embed([request.text], urgent=True))[0].tobytes()
+            embedder = self.supplies.text.model_of(space).embedder
+            rows = await embedder.embed([request.text], urgent=True, seconds_left=call.left)
+            return rows[0].tobytes()
         vector = vector_bytes(request.vector)
         if fault := VectorRule(collection.dimension, collection.distance).fault(vector):
             checks.fault("vector", fault)

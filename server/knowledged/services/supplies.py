@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from knowledged.call import Call
 from knowledged.database import Database
 from knowledged.directory import Directory
-from knowledged.embedding.embedder import Embedder
+from knowledged.embedding.key_check import KeyCheck
 from knowledged.services.drafts import Drafts
 from knowledged.services.listing import Lists
+from knowledged.services.providers import Providers
 from knowledged.store import requests
 from knowledged.store.requests import Answered, RequestKey
 from knowledged.text import TextPipeline
@@ -36,7 +37,8 @@ class Supplies:
     drafts: Drafts
     lists: Lists
     text: TextPipeline
-    embedder: Embedder
+    providers: Providers
+    key_check: KeyCheck
     limits: Limits
     version: str
     wake_text_workers: Callable[[], None]

@@ -12,6 +12,8 @@ from knowledged.errors import NotFound
 from knowledged.store.filter_sql import Column, Condition, Fields, Kind
 from knowledged.store.paging import Order, Page
 
+LOCAL_ONLY, PROVIDER_ALLOWED = 1, 2
+
 
 @dataclass(frozen=True, slots=True)
 class FilterField:
@@ -55,7 +57,8 @@ class Space:
     """A collection with what a search needs to know of its vector space.
 
     `indexed` says that the HNSW index is there; `rows` is an estimate; `ready_fields` are the
-    filter fields that every row carries.
+    filter fields that every row carries; `model_digest` is that of the model that made the vectors,
+    empty if that is not known.
     """
 
     collection: Collection
@@ -63,6 +66,7 @@ class Space:
     ef: int
     rows: int
     ready_fields: tuple[FilterField, ...]
+    model_digest: str
 
 
 FIND: LiteralString = """
@@ -98,7 +102,7 @@ SPACE: LiteralString = """
            c.retention_seconds,
            array(select alias from knowledge.collection_alias a
                   where a.collection_uid = c.collection_uid order by alias) as aliases,
-           s.state = 3 as indexed, s.ef, s.ready_fields,
+           s.state = 3 as indexed, s.ef, s.ready_fields, s.model_digest,
            greatest(pg_stat_get_live_tuples(r.oid), r.reltuples, 0)::bigint as rows
       from knowledge.collection c
       join knowledge.vector_space s on s.space_uid = c.active_space_uid
@@ -121,7 +125,12 @@ async def space(conn: Connection, collection_id: str) -> Space | None:
     if row is None:
         return None
     return Space(
-        _collection(row), row["indexed"], row["ef"], row["rows"], filter_fields(row["ready_fields"])
+        _collection(row),
+        row["indexed"],
+        row["ef"],
+        row["rows"],
+        filter_fields(row["ready_fields"]),
+        row["model_digest"],
     )
 
 
@@ -212,6 +221,21 @@ SIZES: LiteralString = """
 async def sizes(conn: Connection, collection: Collection) -> Sizes:
     row = await conn.fetchrow(SIZES, collection.collection_uid, collection.active_space_uid)
     return Sizes(*row.values()) if row else Sizes()
+
+
+COUNT_BY_MODEL: LiteralString = """
+    select embedding_model, count(*) as collections
+      from knowledge.collection
+     where delete_time is null
+       and ($1::text[] is null or collection_id = any ($1::text[]))
+     group by embedding_model
+"""
+
+
+async def count_by_model(conn: Connection, granted: list[str] | None) -> dict[str, int]:
+    """How many live collections use each embedding model, of those that are granted."""
+    rows = await conn.fetch(COUNT_BY_MODEL, granted)
+    return {row["embedding_model"]: row["collections"] for row in rows}
 
 
 def fields_json(fields: tuple[FilterField, ...]) -> list[dict[str, object]]:

@@ -20,33 +20,63 @@ class Waiting:
 
     chunk_uid: UUID
     document_uid: UUID
-    embedding_model: str
     content: str
     content_sha256: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Whose chunks to take: a model by id and digest, and whether it is remote."""
+
+    model_id: str
+    model_digest: str
+    remote: bool
+
+
+# A model's queue is its own, so that one whose provider is away holds up no other. The egress is
+# asked here, at the last moment before a text leaves.
 LEASE: LiteralString = """
     with due as (
-        select chunk_uid
-          from knowledge.chunk
-         where state = 1 and next_attempt_at <= now()
-         order by next_attempt_at, chunk_uid
+        select k.chunk_uid
+          from knowledge.chunk k
+         where k.state = 1 and k.next_attempt_at <= now()
+           and k.collection_uid in (
+                   select c.collection_uid
+                     from knowledge.collection c
+                     join knowledge.vector_space s on s.space_uid = c.active_space_uid
+                    where c.embedding_model = $3::text
+                      and (s.model_digest in ('', $4::text) or $4::text = '')
+                      and (not $5::bool or c.egress = 2))
+         order by k.next_attempt_at, k.chunk_uid
          limit $1::int
-           for update skip locked
+           for update of k skip locked
     )
     update knowledge.chunk k
        set next_attempt_at = now() + make_interval(secs => $2::float8), attempts = k.attempts + 1
-      from due, knowledge.collection c
+      from due
      where k.chunk_uid = due.chunk_uid
-       and c.collection_uid = k.collection_uid
-    returning k.chunk_uid, k.document_uid, c.embedding_model, k.content, k.content_sha256
+    returning k.chunk_uid, k.document_uid, k.content, k.content_sha256
 """
 
 
-async def lease(conn: Connection, at_most: int, seconds: float) -> list[Waiting]:
-    """Takes chunks that are due, so that nobody else does for so many seconds."""
-    rows = await conn.fetch(LEASE, at_most, seconds)
+async def lease(conn: Connection, model: Model, at_most: int, seconds: float) -> list[Waiting]:
+    """Takes chunks of a model that are due, so that nobody else does for so many seconds."""
+    parameters = model.model_id, model.model_digest, model.remote
+    rows = await conn.fetch(LEASE, at_most, seconds, *parameters)
     return [Waiting(*row.values()) for row in rows]
+
+
+GIVE_BACK: LiteralString = """
+    update knowledge.chunk
+       set next_attempt_at = now() + make_interval(secs => $2::float8), attempts = attempts - 1,
+           last_error = $3::text
+     where chunk_uid = any ($1::uuid[]) and state = 1 and attempts > 0
+"""
+
+
+async def give_back(conn: Connection, chunk_uids: list[UUID], seconds: float, why: str) -> None:
+    """Ends a lease as if it had not been: the model is away, which is no fault of the texts."""
+    await conn.execute(GIVE_BACK, chunk_uids, seconds, why)
 
 
 DESCRIBE: LiteralString = """
