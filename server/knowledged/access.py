@@ -31,9 +31,11 @@ _READER = frozenset(
 _WRITER = _READER | {"documents.write", "chunks.write"}
 _OPERATOR = frozenset({"server.info", "server.read", "collections.read", "collections.write"})
 _AUDITOR = frozenset({"server.info", "server.read", "collections.read", "audit.read"})
+# Other services that write their events into our log.
+_RECORDER = frozenset({"server.info", "audit.append"})
 _ADMIN_ALONE = frozenset({"documents.purge"})
 
-PERMISSIONS = _WRITER | _OPERATOR | _AUDITOR | _ADMIN_ALONE
+PERMISSIONS = _WRITER | _OPERATOR | _AUDITOR | _RECORDER | _ADMIN_ALONE
 """Every permission there is; a method that needs another one cannot start the server."""
 
 ROLES: dict[Role, frozenset[str]] = {
@@ -41,6 +43,7 @@ ROLES: dict[Role, frozenset[str]] = {
     "writer": _WRITER,
     "auditor": _AUDITOR,
     "operator": _OPERATOR,
+    "recorder": _RECORDER,
     "admin": PERMISSIONS,
 }
 

@@ -48,6 +48,7 @@ from knowledged.pgvector_release import indexes_are_sound
 from knowledged.reflection import V1_NAME, add_reflection
 from knowledged.secret import RootSecret
 from knowledged.services.audit import Audit
+from knowledged.services.audit_appending import AuditAppending
 from knowledged.services.chunks import Chunks
 from knowledged.services.collections import Collections
 from knowledged.services.config import Config
@@ -122,7 +123,7 @@ def services(supplies: Supplies) -> dict[str, tuple[object, ...]]:
             DocumentBatches(supplies),
         ),
         "knowledge.v1.VectorService": (Chunks(supplies), Search(supplies)),
-        "knowledge.v1.AuditService": (Audit(supplies),),
+        "knowledge.v1.AuditService": (Audit(supplies), AuditAppending(supplies)),
         "knowledge.v1.ConfigService": (Config(supplies),),
     }
 

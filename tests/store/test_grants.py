@@ -43,6 +43,7 @@ OTHERWISE = {
     "store.chunks.MANY": "UpsertChunks asks it for what it wrote itself",
     "store.aliases.HOLDERS": "whom a name belongs to; the service tells only that it is taken",
     "store.collection_changes.CREATE": "makes the collection; the service checks the grant",
+    "store.appended_events.APPEND_ONCE": "writes what other services did, of no collection",
     "store.audit_events.APPEND": "writes what happened, also what was refused",
     "store.purges.DUE": "the server's own purger; nobody reads the answer",
     "store.purges.SCHEDULE": "the server's own purger; nobody reads the answer",
