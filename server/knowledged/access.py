@@ -30,10 +30,11 @@ _READER = frozenset(
 )
 _WRITER = _READER | {"documents.write", "chunks.write"}
 _OPERATOR = frozenset({"server.info", "server.read", "collections.read", "collections.write"})
-_AUDITOR = frozenset({"server.info", "server.read", "collections.read", "audit.read"})
+_AUDITOR = frozenset({"server.info", "server.read", "collections.read", "audit.read", "holds.read"})
 # Other services that write their events into our log.
 _RECORDER = frozenset({"server.info", "audit.append"})
-_ADMIN_ALONE = frozenset({"documents.purge"})
+# What is gone, and what must be kept.
+_ADMIN_ALONE = frozenset({"documents.purge", "holds.write"})
 
 PERMISSIONS = _WRITER | _OPERATOR | _AUDITOR | _RECORDER | _ADMIN_ALONE
 """Every permission there is; a method that needs another one cannot start the server."""

@@ -56,6 +56,7 @@ from knowledged.services.document_batches import DocumentBatches
 from knowledged.services.documents import Documents
 from knowledged.services.drafts import Drafts
 from knowledged.services.health import Health
+from knowledged.services.legal_holds import LegalHolds
 from knowledged.services.listing import Lists, PageSizes
 from knowledged.services.purging import Purges
 from knowledged.services.revisions import Revisions
@@ -123,7 +124,11 @@ def services(supplies: Supplies) -> dict[str, tuple[object, ...]]:
             DocumentBatches(supplies),
         ),
         "knowledge.v1.VectorService": (Chunks(supplies), Search(supplies)),
-        "knowledge.v1.AuditService": (Audit(supplies), AuditAppending(supplies)),
+        "knowledge.v1.AuditService": (
+            Audit(supplies),
+            AuditAppending(supplies),
+            LegalHolds(supplies),
+        ),
         "knowledge.v1.ConfigService": (Config(supplies),),
     }
 

@@ -51,6 +51,12 @@ def chunk_of(name: str) -> tuple[str, str, str] | None:
     return (parts[0], parts[1], parts[2]) if parts else None
 
 
+def legal_hold_of(name: str) -> str | None:
+    """The id in a legal hold's name; None if it is none."""
+    parts = _parts(name, ("legalHolds",))
+    return parts[0] if parts else None
+
+
 def audit_event_of(name: str) -> UUID | None:
     kind, _, event_id = name.partition("/")
     try:

@@ -32,6 +32,12 @@ from knowledge.v1 import vector_service_pb2 as v
 from knowledge.v1.append_audit_events_pb2 import AppendAuditEventsRequest, AppendedEvent
 from knowledge.v1.audit_event_pb2 import AUDIT_OUTCOME_DONE, AUDIT_OUTCOME_REFUSED, AuditEvent
 from knowledge.v1.error_reason_pb2 import ErrorReason
+from knowledge.v1.legal_hold_pb2 import (
+    LegalHold,
+    ListLegalHoldsRequest,
+    ReleaseLegalHoldRequest,
+    SetLegalHoldRequest,
+)
 from knowledge.v1.options_pb2 import AUDIT_CLASS_NONE, AUDIT_CLASS_READ, access
 from knowledged.connection import connect
 from knowledged.embedding import bundled
@@ -102,6 +108,11 @@ def requests(name: str, event_id: str) -> dict[str, Message]:
                 )
             ]
         ),
+        f"{AUDIT}SetLegalHold": SetLegalHoldRequest(
+            legal_hold=LegalHold(reason="a case", collection=name)
+        ),
+        f"{AUDIT}ReleaseLegalHold": ReleaseLegalHoldRequest(name="legalHolds/never-was"),
+        f"{AUDIT}ListLegalHolds": ListLegalHoldsRequest(),
         f"{AUDIT}GetAuditEvent": a.GetAuditEventRequest(name=f"auditEvents/{event_id}"),
         f"{AUDIT}ListAuditEvents": a.ListAuditEventsRequest(),
         f"{CONFIG}GetServerInfo": s.GetServerInfoRequest(),
@@ -140,6 +151,9 @@ ALLOWED = {
     f"{VECTOR}PreviewChunks": {"reader", "writer", "admin"},
     f"{VECTOR}Search": {"reader", "writer", "admin"},
     f"{AUDIT}AppendAuditEvents": {"recorder", "admin"},
+    f"{AUDIT}SetLegalHold": {"admin"},
+    f"{AUDIT}ReleaseLegalHold": {"admin"},
+    f"{AUDIT}ListLegalHolds": {"auditor", "admin"},
     f"{AUDIT}GetAuditEvent": {"auditor", "admin"},
     f"{AUDIT}ListAuditEvents": {"auditor", "admin"},
     f"{CONFIG}GetServerInfo": ROLES,
@@ -150,6 +164,7 @@ ANSWERED_FOR_ALL = {
     f"{VECTOR}EmbedTexts",
     f"{VECTOR}PreviewChunks",
     f"{AUDIT}AppendAuditEvents",
+    f"{AUDIT}ListLegalHolds",
     f"{AUDIT}ListAuditEvents",
     f"{CONFIG}GetServerInfo",
 }
@@ -300,7 +315,9 @@ async def test_lists_leave_foreign_collections_out(secured_server: SecuredServer
     assert not listed.next_page_token
 
 
-@pytest.mark.parametrize("path", [path for path in METHODS if not path.endswith("/DeleteChunk")])
+@pytest.mark.parametrize(
+    "path", [p for p in METHODS if not p.endswith(("/DeleteChunk", "/ReleaseLegalHold"))]
+)
 async def test_a_confined_caller_reaches_its_own_collection(
     secured_server: SecuredServer, path: str
 ) -> None:
