@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc.aio
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
+from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
@@ -159,6 +160,7 @@ def _method(service: ServiceDescriptor, name: str) -> Method:
         AuditClass(access.audit_class),
         declared.client_streaming,
         declared.server_streaming,
+        GetMessageClass(declared.input_type),
     )
 
 

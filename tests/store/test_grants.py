@@ -47,6 +47,8 @@ OTHERWISE = {
     "store.audit_events.APPEND": "writes what happened, also what was refused",
     "store.purges.DUE": "the server's own purger; nobody reads the answer",
     "store.purges.SCHEDULE": "the server's own purger; nobody reads the answer",
+    "store.legal_holds.SET": "the service resolves what it covers, and checks the grant",
+    "store.legal_holds.RELEASE": "binds the uid of a hold that the service read under the grant",
     "store.text_queue.LEASE": "the server's own workers; nobody reads the answer",
     "store.text_queue.DELIVER": "the server's own workers; nobody reads the answer",
 }

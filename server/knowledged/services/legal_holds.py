@@ -44,11 +44,10 @@ class LegalHolds:
         made = mutation(call, key, _change("legal_holds.set", row))
         async with self._supplies.database.write(call.left) as conn:
             first = await legal_holds.set_hold(conn, made, row)
-        if first:
-            call.receipt = made.receipt
-        else:
-            await self._supplies.answered(call, key)
-        return await self._set(call, _name(legal_hold_id))
+        if not first and (answered := await self._supplies.answered(call, key)):
+            return await self._set(call, answered.resource)
+        call.receipt = made.receipt
+        return pb.SetLegalHoldResponse(legal_hold=_packed(row), receipt=pack.receipt(call.receipt))
 
     async def ReleaseLegalHold(
         self, request: pb.ReleaseLegalHoldRequest, call: Call
