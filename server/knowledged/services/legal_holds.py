@@ -99,9 +99,9 @@ class LegalHolds:
         collection_uid = space.collection.collection_uid
         if kind == "collection":
             return LegalHold(*head, name, None, None, collection_uid, now)
-        ids = name.split("/")[1::2]
+        ids = space.collection.collection_id, name.rpartition("/")[2]
         async with self._supplies.database.read(call.left) as conn:
-            document = await documents.get(conn, ids[0], ids[1], granted(call), content=False)
+            document = await documents.get(conn, *ids, granted(call), content=False)
         return LegalHold(*head, name, None, document.document_uid, collection_uid, now)
 
     async def _set(self, call: Call, name: str) -> pb.SetLegalHoldResponse:
