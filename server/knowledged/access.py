@@ -32,10 +32,13 @@ _WRITER = _READER | {"documents.write", "chunks.write"}
 _OPERATOR = frozenset(
     {"server.info", "server.read", "collections.read", "collections.write", "credentials.write"}
 )
-_AUDITOR = frozenset({"server.info", "server.read", "collections.read", "audit.read"})
-_ADMIN_ALONE = frozenset({"documents.purge"})
+_AUDITOR = frozenset({"server.info", "server.read", "collections.read", "audit.read", "holds.read"})
+# Other services that write their events into our log.
+_RECORDER = frozenset({"server.info", "audit.append"})
+# What is gone, and what must be kept.
+_ADMIN_ALONE = frozenset({"documents.purge", "holds.write"})
 
-PERMISSIONS = _WRITER | _OPERATOR | _AUDITOR | _ADMIN_ALONE
+PERMISSIONS = _WRITER | _OPERATOR | _AUDITOR | _RECORDER | _ADMIN_ALONE
 """Every permission there is; a method that needs another one cannot start the server."""
 
 ROLES: dict[Role, frozenset[str]] = {
@@ -43,6 +46,7 @@ ROLES: dict[Role, frozenset[str]] = {
     "writer": _WRITER,
     "auditor": _AUDITOR,
     "operator": _OPERATOR,
+    "recorder": _RECORDER,
     "admin": PERMISSIONS,
 }
 

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic import model_validator as validator
 
-Role = Literal["reader", "writer", "auditor", "operator", "admin"]
+Role = Literal["reader", "writer", "auditor", "operator", "recorder", "admin"]
 Hex16 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{32}$")]
 Hex32 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 TokenId = Annotated[str, StringConstraints(pattern="^[a-z0-9]{8}$")]

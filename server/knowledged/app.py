@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc.aio
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
+from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
@@ -48,6 +49,7 @@ from knowledged.pgvector_release import indexes_are_sound
 from knowledged.reflection import V1_NAME, add_reflection
 from knowledged.secret import RootSecret
 from knowledged.services.audit import Audit
+from knowledged.services.audit_appending import AuditAppending
 from knowledged.services.chunks import Chunks
 from knowledged.services.collections import Collections
 from knowledged.services.config import Config
@@ -56,6 +58,7 @@ from knowledged.services.document_batches import DocumentBatches
 from knowledged.services.documents import Documents
 from knowledged.services.drafts import Drafts
 from knowledged.services.health import Health
+from knowledged.services.legal_holds import LegalHolds
 from knowledged.services.listing import Lists, PageSizes
 from knowledged.services.offered import EmbeddingModels
 from knowledged.services.providers import Providers
@@ -128,7 +131,11 @@ def services(supplies: Supplies) -> dict[str, tuple[object, ...]]:
             DocumentBatches(supplies),
         ),
         "knowledge.v1.VectorService": (Chunks(supplies), Search(supplies)),
-        "knowledge.v1.AuditService": (Audit(supplies),),
+        "knowledge.v1.AuditService": (
+            Audit(supplies),
+            AuditAppending(supplies),
+            LegalHolds(supplies),
+        ),
         "knowledge.v1.ConfigService": (
             Config(supplies),
             Credentials(supplies),
@@ -163,6 +170,7 @@ def _method(service: ServiceDescriptor, name: str) -> Method:
         AuditClass(access.audit_class),
         declared.client_streaming,
         declared.server_streaming,
+        GetMessageClass(declared.input_type),
     )
 
 

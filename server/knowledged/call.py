@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 from uuid import UUID
 
 
@@ -26,6 +27,8 @@ class Method:
     audit_class: AuditClass
     client_streams: bool = False
     server_streams: bool = False
+    # The class of its request's message, for what is refused before the message is read.
+    request_class: Any = None
 
     @property
     def streams(self) -> bool:

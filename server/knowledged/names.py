@@ -55,6 +55,12 @@ def provider_of(name: str) -> tuple[str] | None:
     return ("huggingface",) if name == "providers/huggingface" else None
 
 
+def legal_hold_of(name: str) -> str | None:
+    """The id in a legal hold's name; None if it is none."""
+    parts = _parts(name, ("legalHolds",))
+    return parts[0] if parts else None
+
+
 def audit_event_of(name: str) -> UUID | None:
     kind, _, event_id = name.partition("/")
     try:

@@ -16,11 +16,12 @@ from knowledge.v1.vector_service_pb2 import UpsertChunksRequest
 from knowledge.v1.vector_service_pb2_grpc import VectorServiceStub
 from knowledged.access import token_hash
 
+ROLES = ("reader", "writer", "auditor", "operator", "recorder", "admin")
 OWN, FOREIGN = "own", "foreign"
 
 # Subjects with their role and the collections they are granted.
 SUBJECTS: dict[str, tuple[str, str | list[str]]] = {
-    **{role: (role, "*") for role in ("reader", "writer", "auditor", "operator", "admin")},
+    **{role: (role, "*") for role in ROLES},
     **{f"confined-{role}": (role, [OWN]) for role in ("reader", "writer", "auditor", "admin")},
 }
 

@@ -254,6 +254,7 @@ async def test_a_caller_without_the_right_is_named(secured_server: SecuredServer
     (event,) = await events_of(log, refusal.call_id, metadata=secured_server.metadata("auditor"))
     assert (event.actor, event.grpc_code) == ("reader", Code.PERMISSION_DENIED.value[0])
     assert event.audit_class == o.AUDIT_CLASS_WRITE
+    assert list(event.resources) == [name]
 
 
 async def test_strangers_are_counted_by_the_second(secured_server: SecuredServer) -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from uuid import uuid4
 
 import grpc
 import grpc.aio
@@ -28,9 +29,16 @@ from knowledge.v1 import config_service_pb2 as s
 from knowledge.v1 import document_pb2 as d
 from knowledge.v1 import knowledge_service_pb2 as k
 from knowledge.v1 import vector_service_pb2 as v
-from knowledge.v1.audit_event_pb2 import AUDIT_OUTCOME_REFUSED, AuditEvent
+from knowledge.v1.append_audit_events_pb2 import AppendAuditEventsRequest, AppendedEvent
+from knowledge.v1.audit_event_pb2 import AUDIT_OUTCOME_DONE, AUDIT_OUTCOME_REFUSED, AuditEvent
 from knowledge.v1.error_reason_pb2 import ErrorReason
-from knowledge.v1.options_pb2 import AUDIT_CLASS_NONE, access
+from knowledge.v1.legal_hold_pb2 import (
+    LegalHold,
+    ListLegalHoldsRequest,
+    ReleaseLegalHoldRequest,
+    SetLegalHoldRequest,
+)
+from knowledge.v1.options_pb2 import AUDIT_CLASS_NONE, AUDIT_CLASS_READ, access
 from knowledged.connection import connect
 from knowledged.embedding import bundled
 from knowledged.embedding.catalogue import Catalogue, Offered
@@ -91,6 +99,21 @@ def requests(name: str, event_id: str) -> dict[str, Message]:
         f"{VECTOR}EmbedTexts": v.EmbedTextsRequest(texts=["a text"]),
         f"{VECTOR}PreviewChunks": v.PreviewChunksRequest(content="a text"),
         f"{VECTOR}Search": v.SearchRequest(collection=name, text="a text"),
+        f"{AUDIT}AppendAuditEvents": AppendAuditEventsRequest(
+            events=[
+                AppendedEvent(
+                    insert_id=str(uuid4()),
+                    action="pharmacy.orders.read",
+                    audit_class=AUDIT_CLASS_READ,
+                    outcome=AUDIT_OUTCOME_DONE,
+                )
+            ]
+        ),
+        f"{AUDIT}SetLegalHold": SetLegalHoldRequest(
+            legal_hold=LegalHold(reason="a case", collection=name)
+        ),
+        f"{AUDIT}ReleaseLegalHold": ReleaseLegalHoldRequest(name="legalHolds/never-was"),
+        f"{AUDIT}ListLegalHolds": ListLegalHoldsRequest(),
         f"{AUDIT}GetAuditEvent": a.GetAuditEventRequest(name=f"auditEvents/{event_id}"),
         f"{AUDIT}ListAuditEvents": a.ListAuditEventsRequest(),
         f"{CONFIG}GetServerInfo": s.GetServerInfoRequest(),
@@ -107,12 +130,13 @@ def requests(name: str, event_id: str) -> dict[str, Message]:
 PROVIDER = "providers/huggingface"
 NOBODYS_EVENT = "01900000-0000-7000-8000-000000000000"
 METHODS = tuple(requests("collections/x", NOBODYS_EVENT))
-ROLES = {"reader", "writer", "auditor", "operator", "admin"}
+ROLES = {"reader", "writer", "auditor", "operator", "recorder", "admin"}
+COLLECTION_ROLES = ROLES - {"recorder"}
 # Which roles may call it.
 ALLOWED = {
     f"{KNOWLEDGE}CreateCollection": {"operator", "admin"},
-    f"{KNOWLEDGE}GetCollection": ROLES,
-    f"{KNOWLEDGE}ListCollections": ROLES,
+    f"{KNOWLEDGE}GetCollection": COLLECTION_ROLES,
+    f"{KNOWLEDGE}ListCollections": COLLECTION_ROLES,
     f"{KNOWLEDGE}UpdateCollection": {"operator", "admin"},
     f"{KNOWLEDGE}DeleteCollection": {"operator", "admin"},
     f"{KNOWLEDGE}CreateDocument": {"writer", "admin"},
@@ -135,6 +159,10 @@ ALLOWED = {
     f"{VECTOR}EmbedTexts": {"reader", "writer", "admin"},
     f"{VECTOR}PreviewChunks": {"reader", "writer", "admin"},
     f"{VECTOR}Search": {"reader", "writer", "admin"},
+    f"{AUDIT}AppendAuditEvents": {"recorder", "admin"},
+    f"{AUDIT}SetLegalHold": {"admin"},
+    f"{AUDIT}ReleaseLegalHold": {"admin"},
+    f"{AUDIT}ListLegalHolds": {"auditor", "admin"},
     f"{AUDIT}GetAuditEvent": {"auditor", "admin"},
     f"{AUDIT}ListAuditEvents": {"auditor", "admin"},
     f"{CONFIG}GetServerInfo": ROLES,
@@ -149,6 +177,8 @@ ANSWERED_FOR_ALL = {
     f"{KNOWLEDGE}ListCollections",
     f"{VECTOR}EmbedTexts",
     f"{VECTOR}PreviewChunks",
+    f"{AUDIT}AppendAuditEvents",
+    f"{AUDIT}ListLegalHolds",
     f"{AUDIT}ListAuditEvents",
     f"{CONFIG}GetServerInfo",
     f"{CONFIG}ListEmbeddingModels",
@@ -308,7 +338,9 @@ async def test_lists_leave_foreign_collections_out(secured_server: SecuredServer
     assert not listed.next_page_token
 
 
-@pytest.mark.parametrize("path", [path for path in METHODS if not path.endswith("/DeleteChunk")])
+@pytest.mark.parametrize(
+    "path", [p for p in METHODS if not p.endswith(("/DeleteChunk", "/ReleaseLegalHold"))]
+)
 async def test_a_confined_caller_reaches_its_own_collection(
     secured_server: SecuredServer, path: str
 ) -> None:

@@ -20,7 +20,16 @@ import knowledged
 from cluster import Cluster
 from knowledged.codecs import set_codecs
 from knowledged.filters.language import parse
-from knowledged.store import audit, chunks, collections, documents, revisions, search, spaces
+from knowledged.store import (
+    audit,
+    chunks,
+    collections,
+    documents,
+    legal_holds,
+    revisions,
+    search,
+    spaces,
+)
 from knowledged.store.filter_sql import Fields, Kind
 from knowledged.store.filter_sql import compile as compile_filter
 from knowledged.store.paging import Order, Page
@@ -144,6 +153,7 @@ LISTS: list[tuple[ModuleType, Fields]] = [
     (collections, collections.FIELDS),
     (documents, Fields(documents.DOCUMENT_FIELDS)),
     (revisions, Fields(documents.DOCUMENT_FIELDS)),
+    (legal_holds, legal_holds.FIELDS),
 ]
 VALUES = {
     Kind.STRING: "'x'",

@@ -23,11 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
+from knowledge.v1 import append_audit_events_pb2 as knowledge_dot_v1_dot_append__audit__events__pb2
 from knowledge.v1 import audit_event_pb2 as knowledge_dot_v1_dot_audit__event__pb2
+from knowledge.v1 import legal_hold_pb2 as knowledge_dot_v1_dot_legal__hold__pb2
 from knowledge.v1 import options_pb2 as knowledge_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n knowledge/v1/audit_service.proto\x12\x0cknowledge.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1eknowledge/v1/audit_event.proto\x1a\x1aknowledge/v1/options.proto\"$\n\x14GetAuditEventRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x15GetAuditEventResponse\x12\'\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x18.knowledge.v1.AuditEvent\"\xfd\x01\n\x16ListAuditEventsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\x12M\n\rfilter_values\x18\x04 \x03(\x0b\x32\x36.knowledge.v1.ListAuditEventsRequest.FilterValuesEntry\x12\x10\n\x08order_by\x18\x05 \x01(\t\x1aK\n\x11\x46ilterValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"\\\n\x17ListAuditEventsResponse\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.knowledge.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xf0\x01\n\x0c\x41uditService\x12l\n\rGetAuditEvent\x12\".knowledge.v1.GetAuditEventRequest\x1a#.knowledge.v1.GetAuditEventResponse\"\x12\xa2\xbb\x18\x0e\n\naudit.read\x10\x02\x12r\n\x0fListAuditEvents\x12$.knowledge.v1.ListAuditEventsRequest\x1a%.knowledge.v1.ListAuditEventsResponse\"\x12\xa2\xbb\x18\x0e\n\naudit.read\x10\x02\x42\x61\n\x1b\x64\x65v.knowledged.knowledge.v1P\x01Z@github.com/knowledged/knowledged/gen/go/knowledge/v1;knowledgev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n knowledge/v1/audit_service.proto\x12\x0cknowledge.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a&knowledge/v1/append_audit_events.proto\x1a\x1eknowledge/v1/audit_event.proto\x1a\x1dknowledge/v1/legal_hold.proto\x1a\x1aknowledge/v1/options.proto\"$\n\x14GetAuditEventRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x15GetAuditEventResponse\x12\'\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x18.knowledge.v1.AuditEvent\"\xfd\x01\n\x16ListAuditEventsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\x12M\n\rfilter_values\x18\x04 \x03(\x0b\x32\x36.knowledge.v1.ListAuditEventsRequest.FilterValuesEntry\x12\x10\n\x08order_by\x18\x05 \x01(\t\x1aK\n\x11\x46ilterValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"\\\n\x17ListAuditEventsResponse\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.knowledge.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xc1\x05\n\x0c\x41uditService\x12z\n\x11\x41ppendAuditEvents\x12&.knowledge.v1.AppendAuditEventsRequest\x1a\'.knowledge.v1.AppendAuditEventsResponse\"\x14\xa2\xbb\x18\x10\n\x0c\x61udit.append\x10\x03\x12j\n\x0cSetLegalHold\x12!.knowledge.v1.SetLegalHoldRequest\x1a\".knowledge.v1.SetLegalHoldResponse\"\x13\xa2\xbb\x18\x0f\n\x0bholds.write\x10\x04\x12v\n\x10ReleaseLegalHold\x12%.knowledge.v1.ReleaseLegalHoldRequest\x1a&.knowledge.v1.ReleaseLegalHoldResponse\"\x13\xa2\xbb\x18\x0f\n\x0bholds.write\x10\x04\x12o\n\x0eListLegalHolds\x12#.knowledge.v1.ListLegalHoldsRequest\x1a$.knowledge.v1.ListLegalHoldsResponse\"\x12\xa2\xbb\x18\x0e\n\nholds.read\x10\x02\x12l\n\rGetAuditEvent\x12\".knowledge.v1.GetAuditEventRequest\x1a#.knowledge.v1.GetAuditEventResponse\"\x12\xa2\xbb\x18\x0e\n\naudit.read\x10\x02\x12r\n\x0fListAuditEvents\x12$.knowledge.v1.ListAuditEventsRequest\x1a%.knowledge.v1.ListAuditEventsResponse\"\x12\xa2\xbb\x18\x0e\n\naudit.read\x10\x02\x42\x61\n\x1b\x64\x65v.knowledged.knowledge.v1P\x01Z@github.com/knowledged/knowledged/gen/go/knowledge/v1;knowledgev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,20 +39,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\033dev.knowledged.knowledge.v1P\001Z@github.com/knowledged/knowledged/gen/go/knowledge/v1;knowledgev1'
   _globals['_LISTAUDITEVENTSREQUEST_FILTERVALUESENTRY']._loaded_options = None
   _globals['_LISTAUDITEVENTSREQUEST_FILTERVALUESENTRY']._serialized_options = b'8\001'
+  _globals['_AUDITSERVICE'].methods_by_name['AppendAuditEvents']._loaded_options = None
+  _globals['_AUDITSERVICE'].methods_by_name['AppendAuditEvents']._serialized_options = b'\242\273\030\020\n\014audit.append\020\003'
+  _globals['_AUDITSERVICE'].methods_by_name['SetLegalHold']._loaded_options = None
+  _globals['_AUDITSERVICE'].methods_by_name['SetLegalHold']._serialized_options = b'\242\273\030\017\n\013holds.write\020\004'
+  _globals['_AUDITSERVICE'].methods_by_name['ReleaseLegalHold']._loaded_options = None
+  _globals['_AUDITSERVICE'].methods_by_name['ReleaseLegalHold']._serialized_options = b'\242\273\030\017\n\013holds.write\020\004'
+  _globals['_AUDITSERVICE'].methods_by_name['ListLegalHolds']._loaded_options = None
+  _globals['_AUDITSERVICE'].methods_by_name['ListLegalHolds']._serialized_options = b'\242\273\030\016\n\nholds.read\020\002'
   _globals['_AUDITSERVICE'].methods_by_name['GetAuditEvent']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['GetAuditEvent']._serialized_options = b'\242\273\030\016\n\naudit.read\020\002'
   _globals['_AUDITSERVICE'].methods_by_name['ListAuditEvents']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['ListAuditEvents']._serialized_options = b'\242\273\030\016\n\naudit.read\020\002'
-  _globals['_GETAUDITEVENTREQUEST']._serialized_start=140
-  _globals['_GETAUDITEVENTREQUEST']._serialized_end=176
-  _globals['_GETAUDITEVENTRESPONSE']._serialized_start=178
-  _globals['_GETAUDITEVENTRESPONSE']._serialized_end=242
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=245
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=498
-  _globals['_LISTAUDITEVENTSREQUEST_FILTERVALUESENTRY']._serialized_start=423
-  _globals['_LISTAUDITEVENTSREQUEST_FILTERVALUESENTRY']._serialized_end=498
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=500
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=592
-  _globals['_AUDITSERVICE']._serialized_start=595
-  _globals['_AUDITSERVICE']._serialized_end=835
+  _globals['_GETAUDITEVENTREQUEST']._serialized_start=211
+  _globals['_GETAUDITEVENTREQUEST']._serialized_end=247
+  _globals['_GETAUDITEVENTRESPONSE']._serialized_start=249
+  _globals['_GETAUDITEVENTRESPONSE']._serialized_end=313
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=316
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=569
+  _globals['_LISTAUDITEVENTSREQUEST_FILTERVALUESENTRY']._serialized_start=494
+  _globals['_LISTAUDITEVENTSREQUEST_FILTERVALUESENTRY']._serialized_end=569
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=571
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=663
+  _globals['_AUDITSERVICE']._serialized_start=666
+  _globals['_AUDITSERVICE']._serialized_end=1371
 # @@protoc_insertion_point(module_scope)

@@ -3,7 +3,9 @@
 import grpc
 import warnings
 
+from knowledge.v1 import append_audit_events_pb2 as knowledge_dot_v1_dot_append__audit__events__pb2
 from knowledge.v1 import audit_service_pb2 as knowledge_dot_v1_dot_audit__service__pb2
+from knowledge.v1 import legal_hold_pb2 as knowledge_dot_v1_dot_legal__hold__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -35,6 +37,26 @@ class AuditServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.AppendAuditEvents = channel.unary_unary(
+                '/knowledge.v1.AuditService/AppendAuditEvents',
+                request_serializer=knowledge_dot_v1_dot_append__audit__events__pb2.AppendAuditEventsRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_append__audit__events__pb2.AppendAuditEventsResponse.FromString,
+                _registered_method=True)
+        self.SetLegalHold = channel.unary_unary(
+                '/knowledge.v1.AuditService/SetLegalHold',
+                request_serializer=knowledge_dot_v1_dot_legal__hold__pb2.SetLegalHoldRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_legal__hold__pb2.SetLegalHoldResponse.FromString,
+                _registered_method=True)
+        self.ReleaseLegalHold = channel.unary_unary(
+                '/knowledge.v1.AuditService/ReleaseLegalHold',
+                request_serializer=knowledge_dot_v1_dot_legal__hold__pb2.ReleaseLegalHoldRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_legal__hold__pb2.ReleaseLegalHoldResponse.FromString,
+                _registered_method=True)
+        self.ListLegalHolds = channel.unary_unary(
+                '/knowledge.v1.AuditService/ListLegalHolds',
+                request_serializer=knowledge_dot_v1_dot_legal__hold__pb2.ListLegalHoldsRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_legal__hold__pb2.ListLegalHoldsResponse.FromString,
+                _registered_method=True)
         self.GetAuditEvent = channel.unary_unary(
                 '/knowledge.v1.AuditService/GetAuditEvent',
                 request_serializer=knowledge_dot_v1_dot_audit__service__pb2.GetAuditEventRequest.SerializeToString,
@@ -50,6 +72,34 @@ class AuditServiceStub:
 class AuditServiceServicer:
     """Shows who did what.
     """
+
+    def AppendAuditEvents(self, request, context):
+        """Appends events of other services; each is taken or refused by itself, those taken together.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetLegalHold(self, request, context):
+        """Keeps a subject's documents, a document or a collection from being purged.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseLegalHold(self, request, context):
+        """Ends a hold.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLegalHolds(self, request, context):
+        """Lists holds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def GetAuditEvent(self, request, context):
         """Reads an event.
@@ -68,6 +118,26 @@ class AuditServiceServicer:
 
 def add_AuditServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'AppendAuditEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.AppendAuditEvents,
+                    request_deserializer=knowledge_dot_v1_dot_append__audit__events__pb2.AppendAuditEventsRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_append__audit__events__pb2.AppendAuditEventsResponse.SerializeToString,
+            ),
+            'SetLegalHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetLegalHold,
+                    request_deserializer=knowledge_dot_v1_dot_legal__hold__pb2.SetLegalHoldRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_legal__hold__pb2.SetLegalHoldResponse.SerializeToString,
+            ),
+            'ReleaseLegalHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseLegalHold,
+                    request_deserializer=knowledge_dot_v1_dot_legal__hold__pb2.ReleaseLegalHoldRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_legal__hold__pb2.ReleaseLegalHoldResponse.SerializeToString,
+            ),
+            'ListLegalHolds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLegalHolds,
+                    request_deserializer=knowledge_dot_v1_dot_legal__hold__pb2.ListLegalHoldsRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_legal__hold__pb2.ListLegalHoldsResponse.SerializeToString,
+            ),
             'GetAuditEvent': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAuditEvent,
                     request_deserializer=knowledge_dot_v1_dot_audit__service__pb2.GetAuditEventRequest.FromString,
@@ -89,6 +159,114 @@ def add_AuditServiceServicer_to_server(servicer, server):
 class AuditService:
     """Shows who did what.
     """
+
+    @staticmethod
+    def AppendAuditEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.AuditService/AppendAuditEvents',
+            knowledge_dot_v1_dot_append__audit__events__pb2.AppendAuditEventsRequest.SerializeToString,
+            knowledge_dot_v1_dot_append__audit__events__pb2.AppendAuditEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetLegalHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.AuditService/SetLegalHold',
+            knowledge_dot_v1_dot_legal__hold__pb2.SetLegalHoldRequest.SerializeToString,
+            knowledge_dot_v1_dot_legal__hold__pb2.SetLegalHoldResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseLegalHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.AuditService/ReleaseLegalHold',
+            knowledge_dot_v1_dot_legal__hold__pb2.ReleaseLegalHoldRequest.SerializeToString,
+            knowledge_dot_v1_dot_legal__hold__pb2.ReleaseLegalHoldResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLegalHolds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.AuditService/ListLegalHolds',
+            knowledge_dot_v1_dot_legal__hold__pb2.ListLegalHoldsRequest.SerializeToString,
+            knowledge_dot_v1_dot_legal__hold__pb2.ListLegalHoldsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def GetAuditEvent(request,

@@ -5,7 +5,9 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from knowledge.v1 import append_audit_events_pb2 as _append_audit_events_pb2
 from knowledge.v1 import audit_service_pb2 as _audit_service_pb2
+from knowledge.v1 import legal_hold_pb2 as _legal_hold_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -33,6 +35,14 @@ class AuditServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AuditServiceAsyncStub: ...
+    AppendAuditEvents: _grpc.UnaryUnaryMultiCallable[_append_audit_events_pb2.AppendAuditEventsRequest, _append_audit_events_pb2.AppendAuditEventsResponse]
+    """Appends events of other services; each is taken or refused by itself, those taken together."""
+    SetLegalHold: _grpc.UnaryUnaryMultiCallable[_legal_hold_pb2.SetLegalHoldRequest, _legal_hold_pb2.SetLegalHoldResponse]
+    """Keeps a subject's documents, a document or a collection from being purged."""
+    ReleaseLegalHold: _grpc.UnaryUnaryMultiCallable[_legal_hold_pb2.ReleaseLegalHoldRequest, _legal_hold_pb2.ReleaseLegalHoldResponse]
+    """Ends a hold."""
+    ListLegalHolds: _grpc.UnaryUnaryMultiCallable[_legal_hold_pb2.ListLegalHoldsRequest, _legal_hold_pb2.ListLegalHoldsResponse]
+    """Lists holds."""
     GetAuditEvent: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.GetAuditEventRequest, _audit_service_pb2.GetAuditEventResponse]
     """Reads an event."""
     ListAuditEvents: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditEventsRequest, _audit_service_pb2.ListAuditEventsResponse]
@@ -43,6 +53,14 @@ class AuditServiceAsyncStub(AuditServiceStub):
     """Shows who did what."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    AppendAuditEvents: _aio.UnaryUnaryMultiCallable[_append_audit_events_pb2.AppendAuditEventsRequest, _append_audit_events_pb2.AppendAuditEventsResponse]  # type: ignore[assignment]
+    """Appends events of other services; each is taken or refused by itself, those taken together."""
+    SetLegalHold: _aio.UnaryUnaryMultiCallable[_legal_hold_pb2.SetLegalHoldRequest, _legal_hold_pb2.SetLegalHoldResponse]  # type: ignore[assignment]
+    """Keeps a subject's documents, a document or a collection from being purged."""
+    ReleaseLegalHold: _aio.UnaryUnaryMultiCallable[_legal_hold_pb2.ReleaseLegalHoldRequest, _legal_hold_pb2.ReleaseLegalHoldResponse]  # type: ignore[assignment]
+    """Ends a hold."""
+    ListLegalHolds: _aio.UnaryUnaryMultiCallable[_legal_hold_pb2.ListLegalHoldsRequest, _legal_hold_pb2.ListLegalHoldsResponse]  # type: ignore[assignment]
+    """Lists holds."""
     GetAuditEvent: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.GetAuditEventRequest, _audit_service_pb2.GetAuditEventResponse]  # type: ignore[assignment]
     """Reads an event."""
     ListAuditEvents: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditEventsRequest, _audit_service_pb2.ListAuditEventsResponse]  # type: ignore[assignment]
@@ -50,6 +68,38 @@ class AuditServiceAsyncStub(AuditServiceStub):
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     """Shows who did what."""
+
+    @_abc_1.abstractmethod
+    def AppendAuditEvents(
+        self,
+        request: _append_audit_events_pb2.AppendAuditEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_append_audit_events_pb2.AppendAuditEventsResponse, _abc.Awaitable[_append_audit_events_pb2.AppendAuditEventsResponse]]:
+        """Appends events of other services; each is taken or refused by itself, those taken together."""
+
+    @_abc_1.abstractmethod
+    def SetLegalHold(
+        self,
+        request: _legal_hold_pb2.SetLegalHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_legal_hold_pb2.SetLegalHoldResponse, _abc.Awaitable[_legal_hold_pb2.SetLegalHoldResponse]]:
+        """Keeps a subject's documents, a document or a collection from being purged."""
+
+    @_abc_1.abstractmethod
+    def ReleaseLegalHold(
+        self,
+        request: _legal_hold_pb2.ReleaseLegalHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_legal_hold_pb2.ReleaseLegalHoldResponse, _abc.Awaitable[_legal_hold_pb2.ReleaseLegalHoldResponse]]:
+        """Ends a hold."""
+
+    @_abc_1.abstractmethod
+    def ListLegalHolds(
+        self,
+        request: _legal_hold_pb2.ListLegalHoldsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_legal_hold_pb2.ListLegalHoldsResponse, _abc.Awaitable[_legal_hold_pb2.ListLegalHoldsResponse]]:
+        """Lists holds."""
 
     @_abc_1.abstractmethod
     def GetAuditEvent(

@@ -17,7 +17,7 @@ from knowledged.names import LONGEST_ID
 
 # Fields that hold names of resources, and those that hold an id of a resource to be made.
 _NAMES = {"name", "names", "parent", "collection", "collections", "document", "documents"}
-_IDS = {"collection_id": "collections", "document_id": "documents"}
+_IDS = {"collection_id": "collections", "document_id": "documents", "legal_hold_id": "legalHolds"}
 _QUERIES = {"text", "texts", "vector"}
 # Of anything else that a caller calls a name nothing is kept: it might be content.
 _NAME = re.compile(

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import cast
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from knowledged.call import NOBODY, AuditClass, Call, Method, Receipt
-from knowledged.errors import Code, Overloaded
+from knowledged.errors import Code, Denied, Overloaded
 from knowledged.interceptors.asked import Asked
 from knowledged.interceptors.hall import Handler
 from knowledged.interceptors.occurrence import Occurrence, action_of, occurrence
@@ -58,7 +58,7 @@ class _Record:
             try:
                 return await handler(call, request)
             except (Exception, asyncio.CancelledError) as error:
-                await self._refused(call, error)
+                await self._refused(call, error, request)
                 raise
 
         return handle
@@ -96,7 +96,7 @@ class _Record:
 
         return handle
 
-    async def _refused(self, call: Call, error: BaseException) -> None:
+    async def _refused(self, call: Call, error: BaseException, request: bytes = b"") -> None:
         """Of a change that was made the event is there. Without the database the call is refused
         all the same."""
         code = outcome_of(call, error).code
@@ -104,6 +104,8 @@ class _Record:
         if call.receipt is not None and self.method.mutates:
             return
         call.readings.clear()
+        if isinstance(error, Denied):
+            self._read(call, request)
         what = self._occurrence(call, code)
         if call.principal is NOBODY or isinstance(error, Overloaded):
             self.audit.recorder.count(replace(what, action="calls.refuse"))
@@ -113,6 +115,12 @@ class _Record:
             with suppress(Exception):
                 async with asyncio.timeout(_REFUSAL_WAITS_SECONDS):
                     await self.audit.recorder.record(what)
+
+    def _read(self, call: Call, request: bytes) -> None:
+        """Auth denies before the message is read; the log wants to know what was asked for."""
+        if call.asking is None and self.method.request_class is not None:
+            with suppress(DecodeError):
+                call.asking = self.method.request_class.FromString(request)
 
     async def _unchanged(self, call: Call) -> None:
         """A dry run, or nothing to do: it changed nothing, but may have told something."""
