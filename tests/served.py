@@ -12,6 +12,7 @@ from knowledged.app import Parts, Running, serving
 from knowledged.database import Database
 from knowledged.embedding.chunker import Chunker
 from knowledged.embedding.local import LocalEmbedder
+from knowledged.ledger.keys import KeyRing
 from knowledged.metrics import Metrics
 from knowledged.secret import RootSecret
 from knowledged.settings import Settings
@@ -56,6 +57,7 @@ async def _server(
         secret=RootSecret(b"a root secret for tests, 32 byte"),
         access=Access(settings.access_file) if settings.access_file else None,
         metrics=Metrics(),
+        keys=KeyRing((b"a key to sign with in all tests!",)),
     )
     try:
         async with serving(replace(whole, **parts)) as running:

@@ -8,11 +8,26 @@ from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "KNOWLEDGED_"
+
+
+def _origin(name: str) -> str:
+    if not name or "+" in name or any(c.isspace() or not c.isprintable() for c in name):
+        raise ValueError("must be printable, without spaces and without '+'")
+    return name
+
+
+def _http_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        raise ValueError("must be an http or https URL without user and password")
+    return url
+
 
 _Port = Annotated[int, Field(ge=0, le=65_535)]
 _Count = Annotated[int, Field(ge=1)]
@@ -103,6 +118,18 @@ class Settings(BaseSettings):
     hugging_face_api_key_file: Path | None = Field(
         None, validation_alias="HUGGING_FACE_API_KEY_FILE"
     )
+
+    # The audit log: how often and how much at once is sequenced, how much may wait, how often a
+    # checkpoint is signed, by which key, under which name, and where it goes.
+    audit_sequence_interval_seconds: _Seconds = 0.5
+    audit_sequence_batch_events: Annotated[int, Field(ge=1, le=100_000)] = 2_000
+    audit_backlog_limit_events: Annotated[int, Field(ge=1, le=100_000_000)] = 1_000_000
+    audit_checkpoint_interval_seconds: _Seconds = 5.0
+    audit_key_file: Path | None = None
+    audit_known_keys_file: Path | None = None
+    audit_origin: Annotated[str, Field(max_length=200), AfterValidator(_origin)] | None = None
+    audit_checkpoint_folder: Path | None = None
+    audit_checkpoint_url: Annotated[str, AfterValidator(_http_url)] | None = None
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

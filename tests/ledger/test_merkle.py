@@ -1,6 +1,7 @@
 """The tree against the published vectors and against RFC 6962 written out by recursion."""
 
 import hashlib
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -108,7 +109,7 @@ def stored(leaves: list[bytes], steps: int = 1) -> dict[tiles.Tile, bytes]:
     """The tiles of a tree that grew in so many steps."""
     kept: dict[tiles.Tile, bytes] = {}
     edges = [len(leaves) * step // steps for step in range(steps + 1)]
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in pairwise(edges):
         kept |= tiles.grow(begin, kept, leaves[begin:end])
     return kept
 

@@ -27,7 +27,8 @@ NEUMANN_NOTE = (
     "If you think cryptography is the answer to your problem,\n"
     "then you don't know what your problem is.\n"
     "\n"
-    "— PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n"
+    "— PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqd"
+    "ngotpRZb6KE6RyyBwJnAM=\n"
 )
 KEY = SigningKey("log.example/audit", bytes(range(32)))
 OTHER = SigningKey("log.example/audit", bytes(range(1, 33)))

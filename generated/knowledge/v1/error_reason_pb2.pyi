@@ -82,6 +82,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A document is under legal hold. Example: PurgeDocuments over a held document."""
     ERROR_REASON_AUDIT_UNAVAILABLE: _ErrorReason.ValueType  # 33
     """The read could not be recorded in the audit log, so it is not answered."""
+    ERROR_REASON_AUDIT_BACKLOG_FULL: _ErrorReason.ValueType  # 60
+    """More audit events wait for their place in the log than may; writes go on when they are fewer."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed, for programs: ErrorInfo.reason holds the name without the prefix
@@ -148,4 +150,6 @@ ERROR_REASON_LEGAL_HOLD: ErrorReason.ValueType  # 30
 """A document is under legal hold. Example: PurgeDocuments over a held document."""
 ERROR_REASON_AUDIT_UNAVAILABLE: ErrorReason.ValueType  # 33
 """The read could not be recorded in the audit log, so it is not answered."""
+ERROR_REASON_AUDIT_BACKLOG_FULL: ErrorReason.ValueType  # 60
+"""More audit events wait for their place in the log than may; writes go on when they are fewer."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -20,6 +20,7 @@ from knowledged.access_file import AccessFileError
 from knowledged.app import Parts, Running, serving
 from knowledged.database import Database
 from knowledged.embedding import bundled
+from knowledged.ledger.keys import KeyFileError, KeyRing, make_key_file
 from knowledged.metrics import Metrics, serve_metrics
 from knowledged.secret import RootSecret
 from knowledged.settings import Settings, SettingsError, unknown_variables
@@ -95,7 +96,7 @@ async def _database_urls(settings: Settings) -> AsyncGenerator[Urls]:
 async def _parts(
     stack: AsyncExitStack, settings: Settings, urls: Urls, access: Access | None
 ) -> Parts:
-    secret = _secret(settings)
+    secret, keys = _secret(settings), key_ring(settings)
     database = await _database(settings, urls)
     stack.push_async_callback(database.close)
     # Imported late: without the extra `local` they are missing, and `bundled` says what to install.
@@ -121,6 +122,7 @@ async def _parts(
         secret=secret,
         access=access,
         metrics=Metrics(),
+        keys=keys,
     )
 
 
@@ -155,6 +157,22 @@ def _secret(settings: Settings) -> RootSecret:
     return RootSecret.read_or_make(settings.data_dir / "secret.key")
 
 
+def key_ring(settings: Settings) -> KeyRing:
+    """The keys that sign checkpoints. Embedded mode makes one; elsewhere none is a warning."""
+    private, known = settings.audit_key_file, settings.audit_known_keys_file
+    if private is None and not settings.embedded:
+        return KeyRing(())
+    made = settings.data_dir / "audit.key"
+    try:
+        if private is None:
+            make_key_file(made)
+        return KeyRing.read(private or made, known)
+    except (KeyFileError, OSError) as error:
+        raise SettingsError(
+            f"KNOWLEDGED_AUDIT_KEY_FILE or KNOWLEDGED_AUDIT_KNOWN_KEYS_FILE: {_in_words(error)}"
+        ) from error
+
+
 @contextmanager
 def _blamed_on(setting: str) -> Generator[None]:
     """What the machine or the database refuses is told in one line that says where to mend it."""
@@ -169,6 +187,8 @@ def _in_words(error: Exception) -> str:
     match error:
         case TimeoutError():
             return "no answer in time"
+        case KeyFileError():
+            return str(error)
         case OSError():
             return error.strerror or type(error).__name__
         case asyncpg.PostgresError():
