@@ -6,11 +6,11 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from naive_tree import consistency, path, root
 
 from knowledged.audit_leaf import leaf_hash
 from knowledged.ledger import merkle, tiles
 from knowledged.ledger.merkle import CompactRange, ProofError
+from naive_tree import consistency, path, root
 
 # The eight leaves of Certificate Transparency's own tests, and the roots of the trees they make.
 INPUTS = [

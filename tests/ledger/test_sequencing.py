@@ -6,10 +6,9 @@ from typing import Any
 
 import asyncpg
 import pytest
-from events import event, sequence_all, write, write_events
-from naive_tree import root
 
 from cluster import DatabaseUrls
+from events import event, sequence_all, write, write_events
 from knowledged.audit_leaf import leaf_hash
 from knowledged.codecs import set_codecs
 from knowledged.connection import Connection, connect
@@ -18,6 +17,7 @@ from knowledged.ledger import tiles
 from knowledged.ledger.merkle import CompactRange
 from knowledged.ledger.sequencing import LedgerError, Sequenced, sequence
 from knowledged.store import ledger
+from naive_tree import root
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from events import KEYS, ORIGIN, sequence_all, sign_head, write_events
 
 from cluster import DatabaseUrls
+from events import KEYS, ORIGIN, sequence_all, sign_head, write_events
 from knowledged.connection import Connection, connect
 from knowledged.database import Database
 from knowledged.ledger.checkpoint import Checkpoint, open_checkpoint

@@ -37,10 +37,10 @@ async def sign(
     state = await locked_state(conn)
     origin = state.origin or name or new_origin()
     last = await ledger.latest_checkpoint(conn)
-    earlier = [_opened(note, keys) for note in (*outside, *([last.note] if last else []))]
     # What an earlier origin signed elsewhere is what the log was before it was set back.
-    ours = [each for each in earlier if each.origin == origin or each.tree_size < state.tree_size]
-    root = await proved_root(conn, state, ours)
+    ours = [known for note in outside if (known := _opened(note, keys)).origin == origin]
+    stored = [_opened(last.note, keys)] if last else []
+    root = await proved_root(conn, state, [*ours, *stored])
     if state.tree_size == state.signed_size:
         return None
     if not state.origin:

@@ -89,7 +89,12 @@ TAKE: LiteralString = """
     )
     select t.event_id, e.leaf
       from taken t
-      left join knowledge.audit_event e on e.event_id = t.event_id
+      -- `offset 0` keeps it a look-up by key: joined, the planner would read all events.
+      left join lateral (
+               select leaf
+                 from knowledge.audit_event
+                where event_id = t.event_id
+               offset 0) e on true
      order by t.seq
 """
 
