@@ -33,7 +33,9 @@ def serve_on(
     urls: DatabaseUrls, model: Model, parts: dict[str, Any], **given: Any
 ) -> AbstractAsyncContextManager[Running]:
     """Settings differ from the defaults by `given`, what the server is made of by `parts`."""
-    settings = Settings(**({"port": 0, "metrics_port": 0, "pool_min_size": 1} | given))
+    soon = {"audit_sequence_interval_seconds": 0.2, "audit_checkpoint_interval_seconds": 0.4}
+    small = {"port": 0, "metrics_port": 0, "pool_min_size": 1}
+    settings = Settings(**(small | soon | given))
     return _in_own_task(_server(urls, settings, model, parts))
 
 

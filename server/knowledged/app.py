@@ -63,6 +63,8 @@ from knowledged.services.health import Health
 from knowledged.services.listing import Lists, PageSizes
 from knowledged.services.purging import Purges
 from knowledged.services.revisions import Revisions
+from knowledged.services.log_streams import LogStreams
+from knowledged.services.proofs import Proofs
 from knowledged.services.search import Search
 from knowledged.services.supplies import Limits, Supplies
 from knowledged.settings import Settings, SettingsError
@@ -131,7 +133,7 @@ def services(supplies: Supplies) -> dict[str, tuple[object, ...]]:
             DocumentBatches(supplies),
         ),
         "knowledge.v1.VectorService": (Chunks(supplies), Search(supplies)),
-        "knowledge.v1.AuditService": (Audit(supplies),),
+        "knowledge.v1.AuditService": (Audit(supplies), Proofs(supplies), LogStreams(supplies)),
         "knowledge.v1.ConfigService": (Config(supplies),),
     }
 

@@ -14,6 +14,7 @@ from knowledged.database import Database
 from knowledged.ledger.checkpoint import Checkpoint, open_checkpoint
 from knowledged.ledger.folder import CheckpointFolder, FolderError, read_notes
 from knowledged.ledger.keys import KeyFileError, KeyRing, make_key_file, read_known
+from knowledged.ledger.merkle import EMPTY_ROOT
 from knowledged.ledger.note import SigningKey
 from knowledged.ledger.signing import Refused
 from knowledged.store import ledger
@@ -39,6 +40,9 @@ async def tamper(urls: DatabaseUrls, statement: str) -> None:
 
 
 async def test_a_checkpoint_is_signed_once_for_each_size(conn: Connection) -> None:
+    empty = await sign_head(conn)
+    assert empty is not None
+    assert (empty.tree_size, empty.root) == (0, EMPTY_ROOT)
     assert await sign_head(conn) is None
     await grow(conn, 3)
     first = await sign_head(conn)
@@ -50,7 +54,7 @@ async def test_a_checkpoint_is_signed_once_for_each_size(conn: Connection) -> No
     second = await sign_head(conn)
     assert second is not None
     assert second.tree_size == 303
-    assert [each.tree_size for each in await ledger.checkpoints(conn, 0, 10)] == [3, 303]
+    assert [each.tree_size for each in await ledger.checkpoints(conn, -1, 10)] == [0, 3, 303]
 
 
 async def test_nothing_is_signed_behind_a_checkpoint_that_is_known_outside(

@@ -92,6 +92,13 @@ def requests(name: str, event_id: str) -> dict[str, Message]:
         f"{VECTOR}Search": v.SearchRequest(collection=name, text="a text"),
         f"{AUDIT}GetAuditEvent": a.GetAuditEventRequest(name=f"auditEvents/{event_id}"),
         f"{AUDIT}ListAuditEvents": a.ListAuditEventsRequest(),
+        f"{AUDIT}TailAuditEvents": a.TailAuditEventsRequest(start_log_index=0),
+        f"{AUDIT}GetCheckpoint": a.GetCheckpointRequest(),
+        f"{AUDIT}ListCheckpoints": a.ListCheckpointsRequest(),
+        f"{AUDIT}GetInclusionProof": a.GetInclusionProofRequest(name=f"auditEvents/{event_id}"),
+        f"{AUDIT}GetConsistencyProof": a.GetConsistencyProofRequest(old_tree_size=1),
+        f"{AUDIT}VerifyAuditLog": a.VerifyAuditLogRequest(),
+        f"{AUDIT}ExportAuditEvents": a.ExportAuditEventsRequest(),
         f"{CONFIG}GetServerInfo": s.GetServerInfoRequest(),
     }
 
@@ -128,6 +135,13 @@ ALLOWED = {
     f"{VECTOR}Search": {"reader", "writer", "admin"},
     f"{AUDIT}GetAuditEvent": {"auditor", "admin"},
     f"{AUDIT}ListAuditEvents": {"auditor", "admin"},
+    f"{AUDIT}TailAuditEvents": {"auditor", "admin"},
+    f"{AUDIT}GetCheckpoint": {"auditor", "admin"},
+    f"{AUDIT}ListCheckpoints": {"auditor", "admin"},
+    f"{AUDIT}GetInclusionProof": {"auditor", "admin"},
+    f"{AUDIT}GetConsistencyProof": {"auditor", "admin"},
+    f"{AUDIT}VerifyAuditLog": {"auditor", "admin"},
+    f"{AUDIT}ExportAuditEvents": {"auditor", "admin"},
     f"{CONFIG}GetServerInfo": ROLES,
 }
 # What takes no collection, or leaves out what the caller is not granted.
@@ -136,6 +150,12 @@ ANSWERED_FOR_ALL = {
     f"{VECTOR}EmbedTexts",
     f"{VECTOR}PreviewChunks",
     f"{AUDIT}ListAuditEvents",
+    f"{AUDIT}TailAuditEvents",
+    f"{AUDIT}GetCheckpoint",
+    f"{AUDIT}ListCheckpoints",
+    f"{AUDIT}GetConsistencyProof",
+    f"{AUDIT}VerifyAuditLog",
+    f"{AUDIT}ExportAuditEvents",
     f"{CONFIG}GetServerInfo",
 }
 

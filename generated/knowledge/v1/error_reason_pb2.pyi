@@ -84,6 +84,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The read could not be recorded in the audit log, so it is not answered."""
     ERROR_REASON_AUDIT_BACKLOG_FULL: _ErrorReason.ValueType  # 60
     """More audit events wait for their place in the log than may; writes go on when they are fewer."""
+    ERROR_REASON_NOT_SEQUENCED_YET: _ErrorReason.ValueType  # 61
+    """The event waits for its place in the audit log; ask again in some seconds."""
+    ERROR_REASON_NOT_SIGNED_YET: _ErrorReason.ValueType  # 62
+    """No checkpoint covers it yet; ask again in some seconds. Example: a server without a signing key."""
+    ERROR_REASON_ORIGIN_CHANGED: _ErrorReason.ValueType  # 63
+    """The audit log was set back and has a new origin: an index of the old one means nothing now."""
+    ERROR_REASON_AUDIT_LEDGER_BROKEN: _ErrorReason.ValueType  # 64
+    """The stored tree of the audit log does not hold together: somebody changed it. VerifyAuditLog tells
+    what is wrong.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed, for programs: ErrorInfo.reason holds the name without the prefix
@@ -152,4 +162,14 @@ ERROR_REASON_AUDIT_UNAVAILABLE: ErrorReason.ValueType  # 33
 """The read could not be recorded in the audit log, so it is not answered."""
 ERROR_REASON_AUDIT_BACKLOG_FULL: ErrorReason.ValueType  # 60
 """More audit events wait for their place in the log than may; writes go on when they are fewer."""
+ERROR_REASON_NOT_SEQUENCED_YET: ErrorReason.ValueType  # 61
+"""The event waits for its place in the audit log; ask again in some seconds."""
+ERROR_REASON_NOT_SIGNED_YET: ErrorReason.ValueType  # 62
+"""No checkpoint covers it yet; ask again in some seconds. Example: a server without a signing key."""
+ERROR_REASON_ORIGIN_CHANGED: ErrorReason.ValueType  # 63
+"""The audit log was set back and has a new origin: an index of the old one means nothing now."""
+ERROR_REASON_AUDIT_LEDGER_BROKEN: ErrorReason.ValueType  # 64
+"""The stored tree of the audit log does not hold together: somebody changed it. VerifyAuditLog tells
+what is wrong.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

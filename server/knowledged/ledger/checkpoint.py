@@ -77,6 +77,14 @@ def read_unverified(note: str) -> Checkpoint:
     return Checkpoint.parse(text + "\n")
 
 
+def origin_of(note: str) -> str:
+    """The origin that a note names, whoever signed it; empty for what is no checkpoint."""
+    try:
+        return read_unverified(note).origin
+    except CheckpointError:
+        return ""
+
+
 def _root(text: str) -> bytes:
     try:
         root = base64.b64decode(text, validate=True)

@@ -32,16 +32,22 @@ class Signatures:
     _good: int = 0
 
     def see(self, note: str, tree_size: int, root: bytes) -> tuple[Checkpoint | None, Fault | None]:
-        """The checkpoint, if it can be trusted, and what is wrong with it."""
-        try:
-            read = open_trusted(note, self.trusted)
-        except CheckpointError as error:
-            return None, Fault(self.name, self._good, str(error))
+        """The checkpoint of a row, if it can be trusted, and what is wrong with it."""
+        read, fault = self.see_note(note)
+        if read is None:
+            return None, fault
         if (read.tree_size, read.root) != (tree_size, root):
             what = f"the row of {tree_size} leaves holds a checkpoint of {read.tree_size}"
             return read, Fault(self.name, min(self._good, tree_size), what)
         self._good = read.tree_size
         return read, None
+
+    def see_note(self, note: str) -> tuple[Checkpoint | None, Fault | None]:
+        """The same of a note alone."""
+        try:
+            return open_trusted(note, self.trusted), None
+        except CheckpointError as error:
+            return None, Fault(self.name, self._good, str(error))
 
 
 @dataclass(slots=True)
@@ -55,9 +61,10 @@ class Roots:
     _wanted: set[int] = field(default_factory=set[int])
     _good: int = 0
 
-    def expect(self, tree_size: int, root: bytes) -> None:
-        """A checkpoint to come."""
+    def expect(self, tree_size: int, root: bytes) -> Fault | None:
+        """A checkpoint to come; a fault if it is of the tree as it is now and does not fit."""
         self._due[tree_size] = root
+        return self._compare() if tree_size == self.tree.size else None
 
     def want(self, sizes: Iterable[int]) -> None:
         """The tree's own roots at these sizes will stand in `found`."""
@@ -68,6 +75,10 @@ class Roots:
         size = self.tree.size
         if size in self._wanted:
             self.found[size] = self.tree.root()
+        return self._compare()
+
+    def _compare(self) -> Fault | None:
+        size = self.tree.size
         due = self._due.pop(size, None)
         if due is None:
             return None

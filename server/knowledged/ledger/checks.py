@@ -10,8 +10,10 @@ from itertools import zip_longest
 from typing import Any, ClassVar, Protocol
 
 from knowledged.audit_leaf import Leaf, MalformedEvent, Payload, commit, leaf_hash
-from knowledged.ledger.entry import Entry
+from knowledged.ledger.entry import Entry, readable
 from knowledged.ledger.tiles import HEIGHT, WIDTH, Tile, grow, open_tiles, split
+
+_ABSENT = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,24 @@ class PayloadColumns(OneRule):
         if payload == entry.payload_columns:
             return None
         return f"columns differ from the payload: {_differing(payload, entry.payload_columns)}"
+
+
+class Shown(OneRule):
+    """What an export shows for people is what its bytes say."""
+
+    name: ClassVar[str] = "shown"
+
+    def fault(self, entry: Entry, leaf: Leaf | None) -> str | None:
+        if leaf is None or entry.shown is None:
+            return None
+        try:
+            payload = Payload.decode(entry.payload) if entry.payload is not None else None
+        except MalformedEvent as error:
+            return f"the payload is malformed: {error}"
+        due, shown = readable(leaf, payload), entry.shown
+        keys = sorted(due.keys() | shown.keys())
+        wrong = [key for key in keys if due.get(key, _ABSENT) != shown.get(key, _ABSENT)]
+        return f"what is shown is not what the bytes say: {', '.join(wrong)}" if wrong else None
 
 
 @dataclass(slots=True)

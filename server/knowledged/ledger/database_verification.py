@@ -7,7 +7,7 @@ it begins with never changes, and every rule between tables is one statement.
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from asyncpg import Record
 
@@ -16,7 +16,7 @@ from knowledged.connection import Connection
 from knowledged.ledger.checkpoints import Kept, Origins, Roots, Signatures, Trusted
 from knowledged.ledger.checks import Fault, StoredTiles, entry_checks
 from knowledged.ledger.entry import Entry
-from knowledged.ledger.verifier import Findings, Verifier
+from knowledged.ledger.verifier import Findings, Report, Verifier
 from knowledged.store import ledger, ledger_checks, ledger_entries
 
 Read = Callable[[], AbstractAsyncContextManager[Connection]]
@@ -45,20 +45,6 @@ class Progress:
     entries: int
     tree_size: int
     first_bad_index: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """How it ended. Good when `faults` is empty; they come in the order of the log."""
-
-    origin: str
-    tree_size: int
-    root: bytes
-    entries: int
-    erased: int
-    checkpoints: int
-    faults: list[Fault] = field(default_factory=list[Fault])
-    first_bad_index: int | None = None
 
 
 class DatabaseVerification:
@@ -114,6 +100,7 @@ class DatabaseVerification:
             root=self._roots.tree.root(),
             entries=verifier.entries,
             erased=verifier.erased,
+            hidden=0,
             checkpoints=self._checkpoints,
             faults=self.findings.ordered(),
             first_bad_index=self.findings.first_bad_index,
@@ -136,9 +123,8 @@ class DatabaseVerification:
         self._checkpoints += len(stored)
         self.findings.extend(fault for _, fault in opened)
         checkpoints = [checkpoint for checkpoint, _ in opened if checkpoint]
-        for kept in stored:
-            self._roots.expect(kept.tree_size, kept.root)
-        for entry in map(_entry, rows):
+        self.findings.extend(self._roots.expect(kept.tree_size, kept.root) for kept in stored)
+        for entry in map(entry_of, rows):
             self._verifier.see(entry)
         self.findings.extend(self._origins.next(checkpoint) for checkpoint in checkpoints)
         return self._tiles.due()
@@ -168,7 +154,8 @@ def _state_faults(head: Record | None, roots: Roots) -> Iterator[Fault]:
 async def _checkpoints(
     conn: Connection, begin: int, end: int
 ) -> AsyncGenerator[ledger.KeptCheckpoint]:
-    """Those of more than `begin` leaves and at most `end`."""
+    """Those of more than `begin` leaves and at most `end`; with the first leaf also of none."""
+    begin = begin or -1
     while page := await ledger.checkpoints(conn, begin, _CHECKPOINTS_AT_ONCE):
         for kept in page:
             if kept.tree_size > end:
@@ -177,7 +164,8 @@ async def _checkpoints(
         begin = page[-1].tree_size
 
 
-def _entry(row: Record) -> Entry:
+def entry_of(row: Record) -> Entry:
+    """A row of store.ledger_entries as an entry."""
     return Entry(
         row["log_index"],
         row["event_id"],

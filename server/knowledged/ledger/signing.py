@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from knowledged.connection import Connection
-from knowledged.ledger import merkle, tiles
+from knowledged.ledger import merkle, proofs
 from knowledged.ledger.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from knowledged.ledger.checkpoint import read_unverified as read_note
 from knowledged.ledger.keys import KeyRing
@@ -41,7 +41,8 @@ async def sign(
     ours = [known for note in outside if (known := _opened(note, keys)).origin == origin]
     stored = [_opened(last.note, keys)] if last else []
     root = await proved_root(conn, state, [*ours, *stored])
-    if state.tree_size == state.signed_size:
+    # The very first is of the empty tree: so the log has its name before it has an event.
+    if last and state.tree_size == state.signed_size:
         return None
     if not state.origin:
         await ledger.name(conn, origin)
@@ -64,14 +65,13 @@ async def proved_root(conn: Connection, state: State, earlier: Iterable[Checkpoi
         root = await _root(conn, state)
         for known in earlier:
             await _prove(conn, known, state.tree_size, root)
-    except (merkle.ProofError, tiles.TileError) as error:
+    except (merkle.ProofError, proofs.LedgerBroken) as error:
         raise Refused(f"the stored tree contradicts a checkpoint: {error}") from error
     return root
 
 
 async def _root(conn: Connection, state: State) -> bytes:
-    stored = await ledger.tiles(conn, tiles.tiles_of([(0, state.tree_size)]))
-    root = tiles.root_in(stored, state.tree_size)
+    root = (await proofs.compact_range(conn, state.tree_size)).root()
     if CompactRange.decode(state.tree_size, state.compact_range).root() != root:
         raise Refused("the stored tiles have another root than the state")
     return root
@@ -80,9 +80,7 @@ async def _root(conn: Connection, state: State) -> bytes:
 async def _prove(conn: Connection, known: Checkpoint, size: int, root: bytes) -> None:
     if not known.tree_size:
         return
-    ranges = merkle.consistency_ranges(known.tree_size, size)
-    stored = await ledger.tiles(conn, tiles.tiles_of(ranges))
-    proof = merkle.proof(ranges, lambda node: tiles.hash_in(stored, node))
+    proof = await proofs.consistency(conn, known.tree_size, size)
     merkle.verify_consistency(known.tree_size, size, known.root, root, proof)
 
 

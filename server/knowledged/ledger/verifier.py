@@ -8,6 +8,21 @@ from knowledged.ledger.checks import Check, Fault
 from knowledged.ledger.entry import Entry
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How it ended. Good when `faults` is empty; they come in the order of the log."""
+
+    origin: str
+    tree_size: int
+    root: bytes
+    entries: int
+    erased: int
+    hidden: int
+    checkpoints: int
+    faults: list[Fault] = field(default_factory=list[Fault])
+    first_bad_index: int | None = None
+
+
 @dataclass(slots=True)
 class Findings:
     """The first fault that each check found. Others than `checks` do not count; None: all do."""

@@ -268,14 +268,14 @@ async def backlog(conn: Connection, count_to: int) -> Backlog:
     return Backlog(*row) if row else Backlog(0, None)
 
 
-LEAF_OF_EVENT: LiteralString = """
-    select l.log_index
-      from knowledge.audit_leaf l
-     where l.event_id = $1::uuid
+LEAF_AT: LiteralString = """
+    select leaf_hash
+      from knowledge.audit_leaf
+     where log_index = $1::bigint
 """
 
 
-async def index_of(conn: Connection, event_id: UUID) -> int | None:
-    """Where an event stands; None while it waits, or if there is none."""
-    found: int | None = await conn.fetchval(LEAF_OF_EVENT, event_id)
-    return found
+async def leaf_at(conn: Connection, log_index: int) -> bytes:
+    """The leaf hash there; empty when it is gone, which nothing of ours does."""
+    found: bytes | None = await conn.fetchval(LEAF_AT, log_index)
+    return found or b""
