@@ -507,6 +507,7 @@ class VerifyAuditLogResponse(_message.Message):
     FAULTS_FIELD_NUMBER: _builtins.int
     ERASED_EVENTS_FIELD_NUMBER: _builtins.int
     CHECKPOINTS_FIELD_NUMBER: _builtins.int
+    ROOT_HASH_FIELD_NUMBER: _builtins.int
     verified_leaves: _builtins.int
     """Leaves seen."""
     tree_size: _builtins.int
@@ -519,6 +520,8 @@ class VerifyAuditLogResponse(_message.Message):
     """Events whose payload was erased; that is no fault."""
     checkpoints: _builtins.int
     """Stored checkpoints that were checked."""
+    root_hash: _builtins.bytes
+    """The root over all leaves, as it follows from them; 32 bytes. In the last answer."""
     @_builtins.property
     def faults(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditFault]:
         """The first fault that each check found, in the order of the log; none if the log is good."""
@@ -533,10 +536,11 @@ class VerifyAuditLogResponse(_message.Message):
         faults: _abc.Iterable[Global___AuditFault] | None = ...,
         erased_events: _builtins.int = ...,
         checkpoints: _builtins.int = ...,
+        root_hash: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_first_bad_index", b"_first_bad_index", "first_bad_index", b"first_bad_index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_bad_index", b"_first_bad_index", "checkpoints", b"checkpoints", "done", b"done", "erased_events", b"erased_events", "faults", b"faults", "first_bad_index", b"first_bad_index", "tree_size", b"tree_size", "verified_leaves", b"verified_leaves"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_bad_index", b"_first_bad_index", "checkpoints", b"checkpoints", "done", b"done", "erased_events", b"erased_events", "faults", b"faults", "first_bad_index", b"first_bad_index", "root_hash", b"root_hash", "tree_size", b"tree_size", "verified_leaves", b"verified_leaves"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__first_bad_index: _TypeAlias = _typing.Literal["first_bad_index"]  # noqa: Y015
     _WhichOneofArgType__first_bad_index: _TypeAlias = _typing.Literal["_first_bad_index", b"_first_bad_index"]  # noqa: Y015

@@ -69,7 +69,7 @@ async def server(settings: Settings) -> AsyncGenerator[tuple[Running, Urls]]:
         urls = await stack.enter_async_context(_database_urls(settings))
         parts = await _parts(stack, settings, urls, access)
         if settings.metrics_port:
-            with _blamed_on("KNOWLEDGED_METRICS_HOST and KNOWLEDGED_METRICS_PORT"):
+            with blamed_on("KNOWLEDGED_METRICS_HOST and KNOWLEDGED_METRICS_PORT"):
                 exposed = serve_metrics(
                     settings.metrics_host, settings.metrics_port, parts.metrics.registry
                 )
@@ -127,7 +127,7 @@ async def _parts(
 
 
 async def _database(settings: Settings, urls: Urls) -> Database:
-    with _blamed_on("the embedded PostgreSQL" if settings.embedded else "KNOWLEDGED_DATABASE_URL"):
+    with blamed_on("the embedded PostgreSQL" if settings.embedded else "KNOWLEDGED_DATABASE_URL"):
         return await Database.connect(
             urls.server,
             min_size=settings.pool_min_size,
@@ -174,7 +174,7 @@ def key_ring(settings: Settings) -> KeyRing:
 
 
 @contextmanager
-def _blamed_on(setting: str) -> Generator[None]:
+def blamed_on(setting: str) -> Generator[None]:
     """What the machine or the database refuses is told in one line that says where to mend it."""
     try:
         yield

@@ -231,6 +231,7 @@ def verification(report: Report) -> VerifyAuditLogResponse:
         faults=map(_fault, report.faults),
         erased_events=report.erased,
         checkpoints=report.checkpoints,
+        root_hash=report.root,
     )
 
 

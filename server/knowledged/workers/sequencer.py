@@ -32,7 +32,7 @@ class Sequencer:
         self._backlog = backlog
         self._batch_events = batch_events
         self._interval_seconds = interval_seconds
-        self._missing: tuple[UUID, ...] = ()
+        self._gone: set[UUID] = set()
 
     async def run(self) -> None:
         """Works for ever; a fault is logged, and the batch tried again: none of it was kept."""
@@ -57,12 +57,13 @@ class Sequencer:
         return done.added
 
     def _tell_missing(self, done: Sequenced) -> None:
-        self._metrics.missing.set(len(done.missing))
-        told, self._missing = self._missing, done.missing
-        if done.missing and set(done.missing) != set(told):
-            ids = [str(event_id) for event_id in done.missing[:10]]
-            log = structlog.get_logger()
-            log.error("audit_event_missing", events=len(done.missing), event_ids=ids)
+        """Each once: they keep waiting, and come back in every round."""
+        new = set(done.missing) - self._gone
+        if new:
+            self._gone |= new
+            self._metrics.missing.set(len(self._gone))
+            ids = [str(event_id) for event_id in sorted(new)[:10]]
+            structlog.get_logger().error("audit_event_missing", events=len(new), event_ids=ids)
 
     async def _look(self) -> None:
         """How much waits: for metrics, and for the limit that writes are held to."""
