@@ -29,9 +29,7 @@ class LedgerMetrics:
         age.set_function(self._checkpoint_age)
         self.sequenced = counter("sequenced_events", "Events given their place by this process.")
         self.failures: Any = counter("ledger_failures", "Rounds that failed.", "worker")
-        self.missing = gauge(
-            "missing_events", "Events that were gone when their turn came."
-        )
+        self.missing = gauge("missing_events", "Events that were gone when their turn came.")
         self.refused = counter("checkpoints_refused", "Checkpoints that were not signed.")
         self.unpublished: Any = counter("publish_failures", "Checkpoints not delivered.", "where")
         for worker in ("sequencer", "publisher"):
