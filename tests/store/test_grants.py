@@ -48,6 +48,7 @@ OTHERWISE = {
     "store.purges.SCHEDULE": "the server's own purger; nobody reads the answer",
     "store.text_queue.LEASE": "the server's own workers; nobody reads the answer",
     "store.text_queue.DELIVER": "the server's own workers; nobody reads the answer",
+    "store.ledger_events.RECORD_EVENT": "writes what no RPC makes; nobody reads the answer",
     "store.ledger.TAKE": "the sequencer; nobody reads the answer",
     **{
         f"store.ledger_checks.{rule}": "the verifier, of the whole log; it tells an id at most"
