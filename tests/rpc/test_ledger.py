@@ -369,6 +369,35 @@ async def own(
         yield Tampered(opened, database_urls)
 
 
+async def test_two_tails_do_not_tell_each_other_for_ever_of_what_they_read(
+    own: Tampered,
+) -> None:
+    made = await own.knowledge.CreateCollection(CreateCollectionRequest(collection_id="c"))
+    request = pb.TailAuditEventsRequest(start_log_index=0)
+    tails = [own.audit.TailAuditEvents(request) for _ in range(2)]
+
+    async def drain(tail: Any) -> list[AuditEvent]:
+        return [answer.event async for answer in tail]
+
+    draining = [asyncio.create_task(drain(tail)) for tail in tails]
+    await proof_of(own.audit, made.receipt.event_id)
+    await asyncio.sleep(2)
+    sizes: list[int] = []
+    for _ in range(2):
+        await asyncio.sleep(1.5)
+        answer = await own.audit.GetCheckpoint(pb.GetCheckpointRequest())
+        sizes.append(answer.checkpoint.tree_size)
+    for tail in tails:
+        tail.cancel()
+    await asyncio.gather(*draining, return_exceptions=True)
+    assert sizes[0] == sizes[1]
+    listed = await own.audit.ListAuditEvents(
+        pb.ListAuditEventsRequest(filter='action = "audit_events.tail"')
+    )
+    told = {uid for event in listed.events for uid in event.returned_uids}
+    assert made.receipt.event_id in told
+
+
 async def test_the_first_bad_index_is_told(own: Tampered) -> None:
     made = await own.knowledge.CreateCollection(CreateCollectionRequest(collection_id="c"))
     receipts = [(await create(own.knowledge, made.collection)).receipt for _ in range(3)]

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from asyncpg import Record
 
 from knowledge.v1 import audit_service_pb2 as pb
-from knowledged.call import Call
+from knowledged.call import Call, Shown
 from knowledged.checks import Checks
 from knowledged.connection import Connection
 from knowledged.errors import Overloaded, WrongState
@@ -45,6 +45,9 @@ class LogStreams:
             async with self._supplies.database.read(call.left) as conn:
                 rows = await ledger_entries.entries(conn, granted(call), at, at + _PAGE)
                 origin = await _origin(conn, request.origin)
+            # Not what tails have read: two of them would tell each other of it for ever.
+            if told := [_shown(row) for row in rows if row["found"] and row["rpc"] != TAIL]:
+                call.reads(told)
             for row in rows:
                 at = row["log_index"] + 1
                 if row["found"]:
@@ -96,6 +99,8 @@ class LogStreams:
             end = min(begin + _PAGE, header.tree_size)
             async with self._supplies.database.read(call.left) as conn:
                 rows = await ledger_entries.entries(conn, grants, begin, end)
+            if told := [_shown(row) for row in rows if row["found"]]:
+                call.reads(told)
             for lines in await asyncio.to_thread(_pieces, writer, rows):
                 yield pb.ExportAuditEventsResponse(lines=lines)
         digest = writer.digest()
@@ -115,7 +120,14 @@ class LogStreams:
         return Header(origin, start, kept.tree_size, complete, before.encode(), kept.note)
 
 
+TAIL = "/knowledge.v1.AuditService/TailAuditEvents"
+
 _PIECE_BYTES = 256 * 1024
+
+
+def _shown(row: Record) -> Shown:
+    """An event and whom it is about, for the event of its reading."""
+    return row["event_id"], row["subject_ids"] or ()
 
 
 def _pieces(writer: Writer, rows: list[Record]) -> list[bytes]:

@@ -65,6 +65,8 @@ class Proofs:
             _check_covered(request, index, size)
             hashes = await proofs.inclusion(conn, index, size)
             leaf = await ledger.leaf_at(conn, index)
+        if event_id is not None:
+            call.reads([(event_id, ())])
         return pb.GetInclusionProofResponse(
             log_index=index,
             tree_size=size,
