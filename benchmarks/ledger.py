@@ -18,34 +18,10 @@ from knowledged.ledger.keys import KeyRing
 from knowledged.ledger.sequencing import sequence
 from knowledged.ledger.signing import sign
 from knowledged.migrate import migrate
-from knowledged.store.requests import event_row
+from knowledged.store import audit_events
 
 BATCH = 2_000
 KEYS = KeyRing((bytes(32),))
-
-WRITE: LiteralString = """
-    with given as (
-        select t.* from unnest($1::knowledge.audit_record[]) as t
-    ),
-    event as (
-        insert into knowledge.audit_event
-               (event_id, audit_class, leaf, occurred_at, rpc, action, outcome, grpc_code,
-                collection_uid, result_count, payload_commit)
-        select event_id, audit_class, leaf, occurred_at, rpc, action, outcome, grpc_code,
-               collection_uid, result_count, payload_commit
-          from given
-    ),
-    payload as (
-        insert into knowledge.audit_payload
-               (event_id, audit_class, salt, payload, actor, on_behalf_of, purpose, resources,
-                subject_ids, peer, call_id)
-        select event_id, audit_class, salt, payload, actor, on_behalf_of, purpose, resources,
-               subject_ids, peer, call_id
-          from given
-    )
-    insert into knowledge.audit_pending (event_id)
-    select event_id from given
-"""
 
 SIZE: LiteralString = """
     select sum(pg_total_relation_size(c.oid))::bigint
@@ -95,9 +71,9 @@ async def _rows(database: Database, rounds: int, events: int) -> list[Row]:
 
 
 async def _sequenced(conn: Connection, events: int) -> float:
-    made = [event_row(_event(number)) for number in range(events)]
+    made = [audit_events.entry(_event(number))[0] for number in range(events)]
     for at in range(0, events, BATCH):
-        await conn.execute(WRITE, made[at : at + BATCH])
+        await audit_events.append(conn, made[at : at + BATCH])
     began, done = time.perf_counter(), 0
     while done < events:
         async with conn.transaction():

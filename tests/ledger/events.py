@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import LiteralString
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -13,35 +12,11 @@ from knowledged.connection import Connection
 from knowledged.ledger.keys import KeyRing
 from knowledged.ledger.sequencing import sequence
 from knowledged.ledger.signing import sign
+from knowledged.store import audit_events
 from knowledged.store.ledger import KeptCheckpoint
-from knowledged.store.requests import event_row
 
 KEYS = KeyRing((b"a key to sign with in all tests!",))
 ORIGIN = "audit.test/log"
-
-WRITE: LiteralString = """
-    with given as (
-        select t.* from unnest($1::knowledge.audit_record[]) as t
-    ),
-    event as (
-        insert into knowledge.audit_event
-               (event_id, audit_class, leaf, occurred_at, rpc, action, outcome, grpc_code,
-                collection_uid, result_count, payload_commit)
-        select event_id, audit_class, leaf, occurred_at, rpc, action, outcome, grpc_code,
-               collection_uid, result_count, payload_commit
-          from given
-    ),
-    payload as (
-        insert into knowledge.audit_payload
-               (event_id, audit_class, salt, payload, actor, on_behalf_of, purpose, resources,
-                subject_ids, peer, call_id)
-        select event_id, audit_class, salt, payload, actor, on_behalf_of, purpose, resources,
-               subject_ids, peer, call_id
-          from given
-    )
-    insert into knowledge.audit_pending (event_id)
-    select event_id from given
-"""
 
 _CLASSES = (2, 3, 3, 4)
 _AT_ONCE = 2_000
@@ -84,7 +59,7 @@ async def write_events(
 
 
 async def write(conn: Connection, events: Sequence[Event]) -> None:
-    await conn.execute(WRITE, [event_row(each) for each in events])
+    await audit_events.append(conn, [audit_events.entry(each)[0] for each in events])
 
 
 async def sequence_all(conn: Connection, batch: int = 2_000) -> int:
