@@ -38,7 +38,7 @@ async def begin(arguments: argparse.Namespace, settings: Settings) -> int:
     notes = [note for path in arguments.checkpoint for note in read_notes(path)]
     known = [open_trusted(note, keys.trusted) for note in notes]
     async with (
-        opened_database(settings, settings.command_timeout_seconds) as database,
+        opened_database(settings) as database,
         database.transaction() as conn,
     ):
         event = await new_origin.begin(conn, arguments.origin, known, getuser())

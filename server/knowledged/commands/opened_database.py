@@ -9,9 +9,7 @@ from knowledged.settings import Settings
 
 
 @asynccontextmanager
-async def opened_database(
-    settings: Settings, command_timeout_seconds: float
-) -> AsyncGenerator[Database]:
+async def opened_database(settings: Settings) -> AsyncGenerator[Database]:
     """As the serving role. While a server runs on the embedded database nobody else can."""
     async with _url(settings) as url:
         with blamed_on(
@@ -21,7 +19,7 @@ async def opened_database(
                 url,
                 min_size=1,
                 max_size=2,
-                command_timeout_seconds=command_timeout_seconds,
+                command_timeout_seconds=settings.command_timeout_seconds,
                 acquire_timeout_seconds=settings.acquire_timeout_seconds,
             )
         try:

@@ -68,14 +68,10 @@ def _verify_export(console: Console, trust: Trust, export: Path) -> int:
 
 
 async def _verify_database(console: Console, trust: Trust, settings: Settings) -> int:
-    async with opened_database(settings, _WHOLE_TABLES_SECONDS) as database:
+    async with opened_database(settings) as database:
         verification = DatabaseVerification(database.read, trust.keys_of, trust.notes)
         await _watched(console, verification)
     return show_report(console, verification.report())
-
-
-# Rules between tables read all of them.
-_WHOLE_TABLES_SECONDS = 3_600.0
 
 
 async def _watched(console: Console, verification: DatabaseVerification) -> None:

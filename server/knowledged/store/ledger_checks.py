@@ -1,6 +1,6 @@
 """What must hold between the audit log's tables. Each statement finds one that breaks its rule."""
 
-from typing import LiteralString
+from typing import Any, LiteralString
 from uuid import UUID
 
 from knowledged.database import Connection
@@ -96,12 +96,25 @@ _RULES: dict[str, tuple[LiteralString, LiteralString]] = {
 
 RULES = (*_RULES, "partitions")
 
+# The rules read whole tables; the role's own limit is for calls.
+LONG_STATEMENTS: LiteralString = """
+    select set_config('statement_timeout', $1::text, true)
+"""
+
+_LONGEST_SECONDS = 3_600.0
+
 
 async def broken(conn: Connection, rule: str) -> str | None:
-    """What breaks the rule of this name, in words; None if nothing does."""
+    """What breaks the rule of this name, in words; None if nothing does. May take an hour."""
     if rule == "partitions":
-        name: str | None = await conn.fetchval(BROKEN_PARTITION)
+        name: str | None = await _found(conn, BROKEN_PARTITION)
         return f"the table {name} is detached, or its twin is gone" if name else None
     statement, what = _RULES[rule]
-    event_id: UUID | None = await conn.fetchval(statement)
+    event_id: UUID | None = await _found(conn, statement)
     return f"the event {event_id} {what}" if event_id else None
+
+
+async def _found(conn: Connection, statement: LiteralString) -> Any:
+    async with conn.transaction():
+        await conn.fetchval(LONG_STATEMENTS, f"{_LONGEST_SECONDS:.0f}s")
+        return await conn.fetchval(statement, timeout=_LONGEST_SECONDS)
