@@ -61,18 +61,18 @@ from knowledged.services.documents import Documents
 from knowledged.services.drafts import Drafts
 from knowledged.services.health import Health
 from knowledged.services.listing import Lists, PageSizes
-from knowledged.services.purging import Purges
-from knowledged.services.revisions import Revisions
 from knowledged.services.log_streams import LogStreams
 from knowledged.services.proofs import Proofs
+from knowledged.services.purging import Purges
+from knowledged.services.revisions import Revisions
 from knowledged.services.search import Search
 from knowledged.services.supplies import Limits, Supplies
 from knowledged.settings import Settings, SettingsError
 from knowledged.text import TextPipeline
 from knowledged.workers import readiness
 from knowledged.workers.housekeeping import Housekeeping
-from knowledged.workers.purger import Purger
 from knowledged.workers.publisher import Publisher
+from knowledged.workers.purger import Purger
 from knowledged.workers.sequencer import Sequencer
 from knowledged.workers.space_keeper import SpaceKeeper
 from knowledged.workers.text_worker import TextWorkers

@@ -17,8 +17,8 @@ import grpc
 import grpc.aio
 import pytest
 import pytest_asyncio
-from asking import creation
 import structlog.testing
+from asking import creation
 from command_line import Ended, Run
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from secured import SecuredServer, furnished, write_access_file

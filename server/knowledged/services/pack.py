@@ -29,8 +29,8 @@ from knowledged.store.audit import AuditEvent
 from knowledged.store.chunks import Chunk
 from knowledged.store.collections import Collection, Sizes
 from knowledged.store.documents import Document
-from knowledged.store.revisions import Revision
 from knowledged.store.ledger import KeptCheckpoint
+from knowledged.store.revisions import Revision
 
 _MILLION = 1_000_000
 
