@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 
 from asyncpg import Record
 
@@ -28,6 +29,7 @@ LONGEST_ORIGIN = 200
 _PAGE = 256
 _POLL_SECONDS = 0.5
 _TELL_SECONDS = 0.5
+_TURN_SECONDS = 2.0
 
 
 class LogStreams:
@@ -75,9 +77,7 @@ class LogStreams:
     ) -> AsyncGenerator[pb.VerifyAuditLogResponse]:
         notes = list(request.checkpoints)
         _check_notes(notes)
-        if self._verifying.locked():
-            raise Overloaded("this server verifies its audit log already; retry later")
-        async with self._verifying:
+        async with _turn(self._verifying):
             supplies = self._supplies
             verification = DatabaseVerification(
                 supplies.database.read, supplies.keys.trusted, notes
@@ -139,6 +139,20 @@ def _pieces(writer: Writer, rows: list[Record]) -> list[bytes]:
             pieces.append(piece)
             piece = b""
     return [*pieces, piece] if piece else pieces
+
+
+@asynccontextmanager
+async def _turn(lock: asyncio.Lock) -> AsyncGenerator[None]:
+    """Alone; whoever was before and gave up has a moment to be gone."""
+    try:
+        async with asyncio.timeout(_TURN_SECONDS):
+            await lock.acquire()
+    except TimeoutError:
+        raise Overloaded("this server verifies its audit log already; retry later") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _check_notes(notes: Sequence[str]) -> None:
