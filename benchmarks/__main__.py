@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import auditing, listing, processes, quality, rows, writing
+from benchmarks import auditing, ledger, listing, processes, quality, rows, writing
 from benchmarks.apart import Apart
 from benchmarks.calling import caller
 from benchmarks.corpus import Corpus, embedded, hpo_corpus, hpo_corpus_now
@@ -22,6 +22,8 @@ from benchmarks.service_jobs import Target
 
 _SETTLE_SECONDS = 5.0
 _STARTS = 2
+# Of the audit log in each round.
+_EVENTS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,13 @@ def main() -> None:
     parser = argparse.ArgumentParser("benchmarks")
     parser.add_argument("--short", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--quality", action="store_true", help="how well searches find")
+    parser.add_argument("--ledger", action="store_true", help="the audit log's own rows alone")
     parser.add_argument("--set", type=Path, help="a set in BEIR's layout, for --quality")
     arguments = parser.parse_args()
     where = machine()
-    if arguments.quality:
+    if arguments.ledger:
+        kind, measured = "ledger", _ledger_rows(SHORT if arguments.short else FULL)
+    elif arguments.quality:
         kind, measured = "quality", _quality(arguments.set or _set_from_make())
     else:
         kind, measured = ("short" if arguments.short else "full"), _speed(short=arguments.short)
@@ -69,7 +74,12 @@ def _speed(*, short: bool) -> list[Row]:
             start = _start_rows(service, starts)
             place = asyncio.run(place_of(service.dsn, "bench"))
             bench = Bench(apart, service, place, corpus, vectors, size.rounds, size.seconds)
-            return [*_rows(bench, size), *auditing.audit_rows(bench, folder), *start]
+            return [
+                *_rows(bench, size),
+                *auditing.audit_rows(bench, folder),
+                *_ledger_rows(size),
+                *start,
+            ]
 
 
 def _rows(bench: Bench, size: Size) -> list[Row]:
@@ -82,6 +92,10 @@ def _rows(bench: Bench, size: Size) -> list[Row]:
         writing.ingest_row(bench, size.texts),
         writing.audit_row(bench),
     ]
+
+
+def _ledger_rows(size: Size) -> list[Row]:
+    return ledger.ledger_rows(size.rounds, _EVENTS)
 
 
 def _start_seconds(folder: Path) -> float:

@@ -14,6 +14,7 @@ from knowledged.database import Database
 from knowledged.embedding.catalogue import Offered
 from knowledged.embedding.chunker import Chunker
 from knowledged.embedding.local import LocalEmbedder
+from knowledged.ledger.keys import KeyRing
 from knowledged.metrics import Metrics
 from knowledged.secret import RootSecret
 from knowledged.settings import Settings
@@ -38,7 +39,9 @@ def serve_on(
     urls: DatabaseUrls, model: Model, parts: dict[str, Any], **given: Any
 ) -> AbstractAsyncContextManager[Running]:
     """Settings differ from the defaults by `given`, what the server is made of by `parts`."""
-    settings = Settings(**({"port": 0, "metrics_port": 0, "pool_min_size": 1} | given))
+    soon = {"audit_sequence_interval_seconds": 0.2, "audit_checkpoint_interval_seconds": 0.4}
+    small = {"port": 0, "metrics_port": 0, "pool_min_size": 1}
+    settings = Settings(**(small | soon | given))
     return _in_own_task(_server(urls, settings, model, parts))
 
 
@@ -67,6 +70,7 @@ async def _server(
         secret=secrets[0],
         access=Access(settings.access_file) if settings.access_file else None,
         metrics=metrics,
+        keys=KeyRing((b"a key to sign with in all tests!",)),
     )
     try:
         async with serving(replace(whole, **parts)) as running:

@@ -18,6 +18,9 @@ COMMANDS = (
     "token",
     "credential",
     "models",
+    "audit",
+    "verify",
+    "witness",
     "demo",
 )
 # Where a command's word is no name for a module.

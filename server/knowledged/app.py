@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc.aio
+import structlog
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
@@ -34,6 +35,7 @@ from knowledged.interceptors.asked import Asked
 from knowledged.interceptors.audit import Auditing
 from knowledged.interceptors.audit_metrics import AuditMetrics
 from knowledged.interceptors.auth import Auth
+from knowledged.interceptors.backlog import StopWrites
 from knowledged.interceptors.entry import behaviour
 from knowledged.interceptors.errors import errors
 from knowledged.interceptors.innermost import innermost
@@ -43,6 +45,9 @@ from knowledged.interceptors.refusal_counts import RefusalCounts
 from knowledged.interceptors.shed import Shed
 from knowledged.interceptors.stream import stream_behaviour
 from knowledged.interceptors.telemetry import Telemetry
+from knowledged.ledger.backlog import Backlog
+from knowledged.ledger.keys import KeyRing
+from knowledged.ledger.ledger_metrics import LedgerMetrics
 from knowledged.metrics import Metrics
 from knowledged.page_token import PageTokens
 from knowledged.pgvector_release import indexes_are_sound
@@ -60,7 +65,9 @@ from knowledged.services.drafts import Drafts
 from knowledged.services.health import Health
 from knowledged.services.legal_holds import LegalHolds
 from knowledged.services.listing import Lists, PageSizes
+from knowledged.services.log_streams import LogStreams
 from knowledged.services.offered import EmbeddingModels
+from knowledged.services.proofs import Proofs
 from knowledged.services.providers import Providers
 from knowledged.services.purging import Purges
 from knowledged.services.revisions import Revisions
@@ -72,7 +79,9 @@ from knowledged.workers import readiness
 from knowledged.workers.housekeeping import Housekeeping
 from knowledged.workers.key_keeper import KeyKeeper
 from knowledged.workers.notice_recorder import NoticeRecorder
+from knowledged.workers.publisher import Publisher
 from knowledged.workers.purger import Purger
+from knowledged.workers.sequencer import Sequencer
 from knowledged.workers.space_keeper import SpaceKeeper
 from knowledged.workers.text_worker import TextWorkers
 
@@ -97,6 +106,7 @@ class Parts:
     secret: RootSecret
     access: Access | None
     metrics: Metrics
+    keys: KeyRing
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +117,13 @@ class Running:
     health: Health
 
 
-def hall(parts: Parts, audit: Auditing) -> list[Interceptor]:
+def hall(parts: Parts, audit: Auditing, backlog: Backlog) -> list[Interceptor]:
     """Every RPC crosses these in this order, outermost first."""
     s = parts.settings
     return [
         errors,  # outermost: nothing that is raised inside may leak
         Telemetry(parts.metrics),  # sees every outcome, refusals too
+        StopWrites(backlog),  # a refusal that left an event would only add to what waits
         audit,  # nothing may be answered OK without its event; refusals of all below are recorded
         Shed(s.max_concurrent_calls),  # before any work is done
         Auth(parts.access.authenticate if parts.access else None),  # above see its refusals
@@ -135,6 +146,8 @@ def services(supplies: Supplies) -> dict[str, tuple[object, ...]]:
             Audit(supplies),
             AuditAppending(supplies),
             LegalHolds(supplies),
+            Proofs(supplies),
+            LogStreams(supplies),
         ),
         "knowledge.v1.ConfigService": (
             Config(supplies),
@@ -179,7 +192,7 @@ def build_server(
 ) -> grpc.aio.Server:
     """The gRPC server with every service behind the hall; nothing listens yet."""
     server = grpc.aio.server(options=_options(parts.settings))
-    interceptors = hall(parts, audit)
+    interceptors = hall(parts, audit, supplies.backlog)
     for name, objects in services(supplies).items():
         handlers = _handlers(name, objects, interceptors)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
@@ -267,6 +280,7 @@ def _beside(parts: Parts, supplies: Supplies, workers: TextWorkers, health: Heal
         *_text_lanes(parts, workers),
         NoticeRecorder(parts.database, parts.providers.notices).run(),
         _key_keeper(parts).run(),
+        *_ledger(parts, supplies.backlog),
     ]
     return [*running, parts.access.follow()] if parts.access else running
 
@@ -291,6 +305,31 @@ def _text_lanes(parts: Parts, workers: TextWorkers) -> list[Any]:
 def _key_keeper(parts: Parts) -> KeyKeeper:
     of = parts.providers
     return KeyKeeper(parts.database, of.keys, of.stored, parts.key_check, of.key_file)
+
+
+def _ledger(parts: Parts, backlog: Backlog) -> list[Any]:
+    """What makes the audit log a tree that others can verify. Without a key nothing is signed."""
+    s, metrics = parts.settings, LedgerMetrics(parts.metrics.registry)
+    sequencer = Sequencer(
+        parts.database,
+        metrics,
+        backlog,
+        batch_events=s.audit_sequence_batch_events,
+        interval_seconds=s.audit_sequence_interval_seconds,
+    )
+    if not parts.keys.seeds:
+        structlog.get_logger().warning("audit_checkpoints_unsigned", missing="AUDIT_KEY_FILE")
+        return [sequencer.run()]
+    publisher = Publisher(
+        parts.database,
+        metrics,
+        parts.keys,
+        origin=s.audit_origin,
+        folder=s.audit_checkpoint_folder,
+        url=s.audit_checkpoint_url,
+        interval_seconds=s.audit_checkpoint_interval_seconds,
+    )
+    return [sequencer.run(), publisher.run()]
 
 
 def _supplies(parts: Parts, workers: TextWorkers, uses_indexes: bool) -> Supplies:
@@ -318,6 +357,8 @@ def _supplies(parts: Parts, workers: TextWorkers, uses_indexes: bool) -> Supplie
         limits=limits,
         version=version("knowledged"),
         wake_text_workers=workers.wake,
+        backlog=Backlog(s.audit_backlog_limit_events),
+        keys=parts.keys,
     )
 
 

@@ -16,6 +16,7 @@ import os
 import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Self
 from uuid import UUID
 
 VERSION = b"\x01"
@@ -23,7 +24,52 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NO_COLLECTION = UUID(int=0)
 
 _HEAD = struct.Struct(">16sqBBB16sI")
+_SHORT = struct.Struct(">H")
+_LONG = struct.Struct(">I")
 _MICROSECOND = timedelta(microseconds=1)
+
+
+class MalformedEvent(ValueError):
+    """The bytes are no leaf, or no payload, of a version that we know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """What a leaf says, read back from its bytes."""
+
+    event_id: UUID
+    occurred_at: datetime
+    audit_class: int
+    outcome: int
+    grpc_code: int
+    collection_uid: UUID | None
+    result_count: int
+    rpc: str
+    action: str
+    payload_commit: bytes
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """From the exact bytes of a leaf; raises MalformedEvent for any others."""
+        take = _Reader(data)
+        event_id, at, audit_class, outcome, code, collection, count = _HEAD.unpack(
+            take.bytes(_HEAD.size)
+        )
+        uid = UUID(bytes=collection)
+        read = cls(
+            UUID(bytes=event_id),
+            take.instant(at),
+            audit_class,
+            outcome,
+            code,
+            None if uid == NO_COLLECTION else uid,
+            count,
+            take.text(_SHORT),
+            take.text(_SHORT),
+            take.bytes(32),
+        )
+        take.end()
+        return read
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +90,16 @@ class Payload:
         uids = tuple(str(uid) for uid in self.returned_uids)
         lists = (self.resources, self.subject_ids, uids)
         return VERSION + b"".join(map(_text, texts)) + b"".join(map(_texts, lists))
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """From the exact bytes of a payload; raises MalformedEvent for any others."""
+        take = _Reader(data)
+        actor, on_behalf_of, purpose, peer, call_id = (take.text(_LONG) for _ in range(5))
+        resources, subject_ids, returned = (take.texts() for _ in range(3))
+        take.end()
+        uids = tuple(take.uid(text) for text in returned)
+        return cls(actor, on_behalf_of, purpose, peer, call_id, resources, subject_ids, uids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +162,61 @@ def microseconds(instant: datetime) -> int:
 
 def _short_text(text: str) -> bytes:
     encoded = text.encode()
-    return struct.pack(">H", len(encoded)) + encoded
+    return _SHORT.pack(len(encoded)) + encoded
 
 
 def _text(text: str) -> bytes:
     encoded = text.encode()
-    return struct.pack(">I", len(encoded)) + encoded
+    return _LONG.pack(len(encoded)) + encoded
 
 
 def _texts(texts: tuple[str, ...]) -> bytes:
-    return struct.pack(">I", len(texts)) + b"".join(map(_text, texts))
+    return _LONG.pack(len(texts)) + b"".join(map(_text, texts))
+
+
+class _Reader:
+    """Takes the parts of version 1 one after another; whatever does not fit is malformed."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+        if self.bytes(1) != VERSION:
+            raise MalformedEvent("its version is none that we know")
+
+    def bytes(self, count: int) -> bytes:
+        begin, self._at = self._at, self._at + count
+        if self._at > len(self._data):
+            raise MalformedEvent("it is cut short")
+        return self._data[begin : self._at]
+
+    def text(self, length: struct.Struct) -> str:
+        (count,) = length.unpack(self.bytes(length.size))
+        try:
+            return self.bytes(count).decode()
+        except UnicodeDecodeError:
+            raise MalformedEvent("a text in it is no UTF-8") from None
+
+    def texts(self) -> tuple[str, ...]:
+        (count,) = _LONG.unpack(self.bytes(_LONG.size))
+        if count > len(self._data):
+            raise MalformedEvent("it is cut short")
+        return tuple(self.text(_LONG) for _ in range(count))
+
+    def instant(self, at: int) -> datetime:
+        try:
+            return EPOCH + at * _MICROSECOND
+        except OverflowError:
+            raise MalformedEvent("its time is beyond the calendar") from None
+
+    def uid(self, text: str) -> UUID:
+        try:
+            uid = UUID(text)
+        except ValueError:
+            raise MalformedEvent("a uid in it is none") from None
+        if str(uid) != text:
+            raise MalformedEvent("a uid in it is not written as uids are")
+        return uid
+
+    def end(self) -> None:
+        if self._at != len(self._data):
+            raise MalformedEvent("bytes follow its end")

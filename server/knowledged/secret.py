@@ -44,7 +44,7 @@ class RootSecret:
     def read_or_make(cls, path: Path) -> Self:
         """As `read`; where there is no file, one is made (mode 0600) in an existing folder."""
         if not path.exists():
-            _make(path)
+            write_once(path, secrets.token_bytes(_BYTES))
         return cls.read(path)
 
     def key(self, name: KeyName) -> bytes:
@@ -53,13 +53,16 @@ class RootSecret:
         return HKDF(algorithm=SHA256(), length=_BYTES, salt=None, info=info).derive(self._secret)
 
 
-def _make(path: Path) -> None:
-    """Written beside and linked in: another process sees no file or a whole one, and one wins."""
+def write_once(path: Path, content: bytes) -> None:
+    """Makes a file that its owner alone may read (mode 0600); one that is there stays.
+
+    Written beside and linked in: another process sees no file or a whole one, and one wins.
+    """
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(_BYTES))
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         _link(draft, path)

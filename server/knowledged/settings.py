@@ -22,6 +22,20 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "KNOWLEDGED_"
 
+
+def _origin(name: str) -> str:
+    if not name or "+" in name or any(c.isspace() or not c.isprintable() for c in name):
+        raise ValueError("must be printable, without spaces and without '+'")
+    return name
+
+
+def _http_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        raise ValueError("must be an http or https URL without user and password")
+    return url
+
+
 _Port = Annotated[int, Field(ge=0, le=65_535)]
 _Count = Annotated[int, Field(ge=1)]
 _Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -138,6 +152,18 @@ class Settings(BaseSettings):
     hugging_face_api_key_file: Path | None = Field(
         None, validation_alias="HUGGING_FACE_API_KEY_FILE"
     )
+
+    # The audit log: how often and how much at once is sequenced, how much may wait, how often a
+    # checkpoint is signed, by which key, under which name, and where it goes.
+    audit_sequence_interval_seconds: _Seconds = 0.5
+    audit_sequence_batch_events: Annotated[int, Field(ge=1, le=100_000)] = 2_000
+    audit_backlog_limit_events: Annotated[int, Field(ge=1, le=100_000_000)] = 1_000_000
+    audit_checkpoint_interval_seconds: _Seconds = 5.0
+    audit_key_file: Path | None = None
+    audit_known_keys_file: Path | None = None
+    audit_origin: Annotated[str, Field(max_length=200), AfterValidator(_origin)] | None = None
+    audit_checkpoint_folder: Path | None = None
+    audit_checkpoint_url: Annotated[str, AfterValidator(_http_url)] | None = None
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -5,6 +5,7 @@ Everything here lives in one event loop, that of the session. Tests share a data
 collections of their own; never list everything and expect to be alone.
 """
 
+import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -16,7 +17,9 @@ import grpc
 import grpc.aio
 import pytest
 import pytest_asyncio
+import structlog.testing
 from asking import creation
+from command_line import Ended, Run
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from secured import SecuredServer, furnished, write_access_file
 
@@ -30,6 +33,7 @@ from knowledge.v1.knowledge_service_pb2 import CreateCollectionRequest, GetDocum
 from knowledge.v1.knowledge_service_pb2_grpc import KnowledgeServiceStub
 from knowledge.v1.vector_service_pb2 import ListChunksRequest, SearchRequest
 from knowledge.v1.vector_service_pb2_grpc import VectorServiceStub
+from knowledged.__main__ import main
 from knowledged.app import Running
 from served import Serve
 
@@ -196,3 +200,17 @@ def found(vectors: Any, collection: Collection) -> Callable[..., Any]:
         return [hit.document.name for hit in answer.hits]
 
     return search
+
+
+@pytest.fixture
+def knowledged(capsys: pytest.CaptureFixture[str]) -> Run:
+    """`await knowledged("search", ...)`: the command line, in a thread with a loop of its own."""
+
+    async def run(*arguments: str | Path) -> Ended:
+        capsys.readouterr()
+        # The server's log, which would stand between what the command prints.
+        with structlog.testing.capture_logs():
+            code = await asyncio.to_thread(main, list(map(str, arguments)))
+        return Ended(code, *capsys.readouterr())
+
+    return run

@@ -1,5 +1,6 @@
 """A server with AUTH=token, who may call it, and what there is to see."""
 
+import asyncio
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 import grpc.aio
 import yaml
 
+from knowledge.v1.audit_service_pb2 import GetInclusionProofRequest
+from knowledge.v1.audit_service_pb2_grpc import AuditServiceStub
 from knowledge.v1.chunk_pb2 import Chunk
 from knowledge.v1.document_pb2 import ORIGIN_CALLER, Document
 from knowledge.v1.knowledge_service_pb2 import CreateCollectionRequest, CreateDocumentRequest
@@ -81,7 +84,23 @@ def _token() -> tuple[str, dict[str, str]]:
 async def furnished(channel: grpc.aio.Channel, tokens: dict[str, str]) -> SecuredServer:
     admin = bearer(tokens["admin"])
     own, foreign = [await _furniture(channel, name, admin) for name in (OWN, FOREIGN)]
+    await _covered(channel, foreign.event_id, admin)
     return SecuredServer(channel, tokens, own, foreign)
+
+
+async def _covered(channel: grpc.aio.Channel, event_id: str, admin: Metadata) -> None:
+    """Waits until a checkpoint covers the event, and with it all before it."""
+    request = GetInclusionProofRequest(name=f"auditEvents/{event_id}")
+    for _ in range(200):
+        try:
+            await AuditServiceStub(channel).GetInclusionProof(request, metadata=admin)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
+                raise
+            await asyncio.sleep(0.05)
+        else:
+            return
+    raise AssertionError("no checkpoint was signed within ten seconds")
 
 
 async def _furniture(channel: grpc.aio.Channel, collection_id: str, admin: Metadata) -> Furniture:

@@ -394,7 +394,9 @@ async def test_an_auditor_sees_events_of_granted_collections_only(
 
     async def seen_by(subject: str) -> set[str]:
         metadata = secured_server.metadata(subject)
-        listed = await log.ListAuditEvents(a.ListAuditEventsRequest(), metadata=metadata)
+        listed = await log.ListAuditEvents(
+            a.ListAuditEventsRequest(order_by="occurred_at"), metadata=metadata
+        )
         return {each.collection_uid for each in listed.events}
 
     own, foreign = secured_server.own, secured_server.foreign

@@ -5,14 +5,13 @@ import json
 import os
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-import structlog.testing
+from command_line import Ended, Run
 
 from cluster import DatabaseUrls
 from knowledge.v1.audit_service_pb2 import ListAuditEventsRequest
@@ -23,7 +22,6 @@ from knowledge.v1.knowledge_service_pb2 import (
     GetDocumentRequest,
     ListDocumentsRequest,
 )
-from knowledged.__main__ import main
 from served import Serve
 
 TARGET = os.environ.get("TARGET")
@@ -32,32 +30,6 @@ LEAFLETS = {
     "kidney": "Stones in the kidney cause strong pain in waves.",
     "sleep": "Who cannot sleep at night should not drink coffee in the evening.",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a command ended, and what it printed."""
-
-    code: int
-    output: str
-    errors: str
-
-
-Run = Callable[..., Coroutine[Any, Any, Ended]]
-
-
-@pytest.fixture
-def knowledged(capsys: pytest.CaptureFixture[str]) -> Run:
-    """`await knowledged("search", ...)`: the command line, in a thread with a loop of its own."""
-
-    async def run(*arguments: str | Path) -> Ended:
-        capsys.readouterr()
-        # The server's log, which would stand between what the command prints.
-        with structlog.testing.capture_logs():
-            code = await asyncio.to_thread(main, list(map(str, arguments)))
-        return Ended(code, *capsys.readouterr())
-
-    return run
 
 
 async def in_a_process(*arguments: str | Path) -> Ended:

@@ -7,8 +7,8 @@ from typing import Any, LiteralString
 
 import asyncpg
 import pytest
-from filter_promise import DECLARED_KEYS, FIELDS
 
+from filter_promise import DECLARED_KEYS, FIELDS
 from knowledged.filters.language import parse
 from knowledged.store import filter_sql
 from knowledged.store.filter_sql import Kind, stored_value

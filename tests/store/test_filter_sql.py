@@ -7,10 +7,10 @@ from typing import Any, LiteralString
 
 import asyncpg
 import pytest
-from filter_promise import FIELDS, ORDER, indexed_fields, promised
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from filter_promise import FIELDS, ORDER, indexed_fields, promised
 from knowledged.errors import Invalid
 from knowledged.filters.language import (
     And,

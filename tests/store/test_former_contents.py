@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from stored import make_collection, make_document, mutation, read_document
 
 from knowledged.database import Connection, Database
 from knowledged.store import document_changes, document_removals, revisions
@@ -16,6 +15,7 @@ from knowledged.store.document_steps import Written
 from knowledged.store.documents import Document
 from knowledged.store.pieces import NewPieces
 from knowledged.store.revisions import DamagedRevision, Moment
+from stored import make_collection, make_document, mutation, read_document
 
 
 async def write(conn: Connection, collection: Collection, made: Document, content: str) -> None:

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stored import add_chunks, make_collection, make_document, mutation
-from test_statements import STATEMENTS, Statement
 
 from knowledged.call import AuditClass, Call, Method, Principal
 from knowledged.database import Database
@@ -29,6 +27,8 @@ from knowledged.store.documents import Document
 from knowledged.store.filter_sql import Condition
 from knowledged.store.filter_sql import compile as compile_filter
 from knowledged.store.paging import Page
+from stored import add_chunks, make_collection, make_document, mutation
+from test_statements import STATEMENTS, Statement
 
 TENANTS = re.compile(
     r"(?:from|join|into|update|using)\s+knowledge\."
@@ -54,6 +54,18 @@ OTHERWISE = {
     "store.credentials.SET": "the whole server's key; the service refuses the confined",
     "store.credentials.DELETE": "the whole server's key; the service refuses the confined",
     "store.credentials.NOTE_CHECK": "the whole server's key; the service refuses the confined",
+    "store.ledger_events.RECORD_EVENT": "writes what no RPC makes; nobody reads the answer",
+    "store.ledger.TAKE": "the sequencer; nobody reads the answer",
+    **{
+        f"store.ledger_checks.{rule}": "the verifier, of the whole log; it tells an id at most"
+        for rule in (
+            "EVENT_WITHOUT_PLACE",
+            "PAYLOAD_WITHOUT_EVENT",
+            "RECEIPT_WITHOUT_EVENT",
+            "REVISION_WITHOUT_EVENT",
+            "WAITING_WITHOUT_EVENT",
+        )
+    },
 }
 
 

@@ -9,15 +9,6 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from stored import (
-    L2,
-    NUMBER,
-    add_chunks,
-    clustered,
-    make_collection,
-    make_document,
-    mutation,
-)
 from uuid_utils.compat import uuid7
 
 from cluster import Cluster, open_database
@@ -47,6 +38,15 @@ from knowledged.store.filter_sql import compile as compile_filter
 from knowledged.store.paging import Page
 from knowledged.store.pieces import NewPieces
 from knowledged.store.search import FIRST_FILTER_PARAMETER, SEARCH_COLUMNS
+from stored import (
+    L2,
+    NUMBER,
+    add_chunks,
+    clustered,
+    make_collection,
+    make_document,
+    mutation,
+)
 
 DIMENSION = 16
 DONE = Written.DONE

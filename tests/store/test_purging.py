@@ -7,14 +7,6 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from stored import (
-    add_chunks,
-    add_texts,
-    make_collection,
-    make_document,
-    mutation,
-    read_document,
-)
 
 from cluster import DatabaseUrls
 from knowledged.connection import Connection, connect
@@ -25,6 +17,14 @@ from knowledged.store.document_steps import Written
 from knowledged.store.documents import Document
 from knowledged.store.filter_sql import Condition
 from knowledged.workers.purger import Purger
+from stored import (
+    add_chunks,
+    add_texts,
+    make_collection,
+    make_document,
+    mutation,
+    read_document,
+)
 
 ALL = Condition("true", [])
 TABLES = ("document", "document_revision", "chunk", "chunk_span", "chunk_vector")

@@ -8,7 +8,6 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-from stored import add_chunks, clustered, make_collection, make_document
 
 from cluster import DatabaseUrls
 from knowledged.call import AuditClass, Call, Method
@@ -17,6 +16,7 @@ from knowledged.services.search_batches import SearchBatches
 from knowledged.store import search
 from knowledged.store.filter_sql import Condition
 from knowledged.store.search import COSINE, Plan, Query
+from stored import add_chunks, clustered, make_collection, make_document
 
 DIMENSION = 32
 PLAN = Plan(DIMENSION, COSINE, 40, False)

@@ -9,15 +9,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from stored import (
-    COSINE,
-    NUMBER,
-    add_chunks,
-    clustered,
-    make_collection,
-    make_document,
-    mutation,
-)
 
 from cluster import DatabaseUrls
 from knowledged.codecs import set_codecs
@@ -30,6 +21,15 @@ from knowledged.store.filter_sql import Condition
 from knowledged.store.spaces import EXACT, INDEXED, SpaceState
 from knowledged.workers import space_keeper
 from knowledged.workers.space_keeper import INDEX_FROM_ROWS, SpaceKeeper
+from stored import (
+    COSINE,
+    NUMBER,
+    add_chunks,
+    clustered,
+    make_collection,
+    make_document,
+    mutation,
+)
 
 STRING = 1
 YEAR = FilterField("metadata.year", NUMBER)

@@ -10,14 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from stored import (
-    NUMBER,
-    add_texts,
-    make_collection,
-    make_document,
-    mutation,
-    read_document,
-)
 
 from cluster import DatabaseUrls
 from knowledged.codecs import set_codecs
@@ -37,6 +29,14 @@ from knowledged.store.documents import Document
 from knowledged.store.pieces import NewPieces
 from knowledged.workers.text_worker import TextWorkers
 from served import Model
+from stored import (
+    NUMBER,
+    add_texts,
+    make_collection,
+    make_document,
+    mutation,
+    read_document,
+)
 
 PENDING, ACTIVE, FAILED = 1, 2, 3
 YEAR = FilterField("metadata.year", NUMBER)

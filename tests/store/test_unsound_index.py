@@ -3,7 +3,6 @@
 import asyncio
 
 import pytest
-from stored import make_collection
 from structlog.testing import capture_logs
 
 from cluster import DatabaseUrls
@@ -13,6 +12,7 @@ from knowledged.database import Database
 from knowledged.directory import Directory
 from knowledged.pgvector_release import indexes_are_sound
 from knowledged.store import spaces
+from stored import make_collection
 
 SEARCH = Method("/knowledge.v1.VectorService/Search", "search", AuditClass.READ)
 

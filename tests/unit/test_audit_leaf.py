@@ -14,9 +14,11 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from knowledged import audit_leaf
-from knowledged.audit_leaf import Event, Payload
+from knowledged.audit_leaf import Event, Leaf, MalformedEvent, Payload
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "audit_leaf.json"
 
@@ -133,3 +135,59 @@ def test_every_field_of_the_leaf_changes_its_hash(field: str) -> None:
     other = "x" if field == "action" else getattr(FULL, field) + 1
     changed = replace(FULL, **{field: other})
     assert audit_leaf.leaf_hash(changed.leaf()) != audit_leaf.leaf_hash(FULL.leaf())
+
+
+def leaf_of(event: Event) -> Leaf:
+    """What the event's leaf is to be read as."""
+    return Leaf(
+        event.event_id,
+        event.occurred_at,
+        event.audit_class,
+        event.outcome,
+        event.grpc_code,
+        event.collection_uid,
+        event.result_count,
+        event.rpc,
+        event.action,
+        event.payload_commit,
+    )
+
+
+@pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS)
+def test_leaf_and_payload_are_read_back_as_they_were_written(event: Event) -> None:
+    assert Leaf.decode(event.leaf()) == leaf_of(event)
+    assert Payload.decode(event.payload.encode()) == event.payload
+
+
+@pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS)
+def test_bytes_that_are_cut_short_or_go_on_are_no_event(event: Event) -> None:
+    for decode, data in ((Leaf.decode, event.leaf()), (Payload.decode, event.payload.encode())):
+        for end in range(len(data)):
+            with pytest.raises(MalformedEvent):
+                decode(data[:end])
+        with pytest.raises(MalformedEvent, match="bytes follow"):
+            decode(data + b"\0")
+        with pytest.raises(MalformedEvent, match="version"):
+            decode(b"\x02" + data[1:])
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_an_event_or_malformed(data: bytes) -> None:
+    for decode in (Leaf.decode, Payload.decode):
+        for sample in (data, b"\x01" + data):
+            try:
+                decode(sample)
+            except MalformedEvent:
+                continue
+
+
+def test_a_time_beyond_the_calendar_is_malformed() -> None:
+    leaf = FULL.leaf()
+    with pytest.raises(MalformedEvent, match="calendar"):
+        Leaf.decode(leaf[:17] + b"\x7f" * 8 + leaf[25:])
+
+
+def test_a_uid_that_is_written_otherwise_is_malformed() -> None:
+    encoded = replace(FULL.payload, subject_ids=()).encode()
+    with pytest.raises(MalformedEvent, match="as uids are"):
+        Payload.decode(encoded[:-36] + encoded[-36:].upper())

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from knowledge.v1 import options_pb2 as knowledge_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eknowledge/v1/audit_event.proto\x12\x0cknowledge.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aknowledge/v1/options.proto\"\xfd\x03\n\nAuditEvent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12/\n\x0boccurred_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brecorded_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03rpc\x18\x05 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x06 \x01(\t\x12-\n\x0b\x61udit_class\x18\x07 \x01(\x0e\x32\x18.knowledge.v1.AuditClass\x12+\n\x07outcome\x18\x08 \x01(\x0e\x32\x1a.knowledge.v1.AuditOutcome\x12\x11\n\tgrpc_code\x18\t \x01(\x05\x12\x16\n\x0e\x63ollection_uid\x18\n \x01(\t\x12\x14\n\x0cresult_count\x18\x0b \x01(\x05\x12\r\n\x05\x61\x63tor\x18\x0c \x01(\t\x12\x14\n\x0con_behalf_of\x18\r \x01(\t\x12\x0f\n\x07purpose\x18\x0e \x01(\t\x12\x11\n\tresources\x18\x0f \x03(\t\x12\x13\n\x0bsubject_ids\x18\x10 \x03(\t\x12\x0c\n\x04peer\x18\x11 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x12 \x01(\t\x12\x0c\n\x04leaf\x18\x13 \x01(\x0c\x12\x11\n\tleaf_hash\x18\x14 \x01(\x0c\x12\x15\n\rreturned_uids\x18\x15 \x03(\t*z\n\x0c\x41uditOutcome\x12\x1d\n\x19\x41UDIT_OUTCOME_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41UDIT_OUTCOME_DONE\x10\x01\x12\x19\n\x15\x41UDIT_OUTCOME_REFUSED\x10\x02\x12\x18\n\x14\x41UDIT_OUTCOME_FAILED\x10\x03\x42\x61\n\x1b\x64\x65v.knowledged.knowledge.v1P\x01Z@github.com/knowledged/knowledged/gen/go/knowledge/v1;knowledgev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eknowledge/v1/audit_event.proto\x12\x0cknowledge.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aknowledge/v1/options.proto\"\xa3\x04\n\nAuditEvent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12/\n\x0boccurred_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brecorded_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03rpc\x18\x05 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x06 \x01(\t\x12-\n\x0b\x61udit_class\x18\x07 \x01(\x0e\x32\x18.knowledge.v1.AuditClass\x12+\n\x07outcome\x18\x08 \x01(\x0e\x32\x1a.knowledge.v1.AuditOutcome\x12\x11\n\tgrpc_code\x18\t \x01(\x05\x12\x16\n\x0e\x63ollection_uid\x18\n \x01(\t\x12\x14\n\x0cresult_count\x18\x0b \x01(\x05\x12\r\n\x05\x61\x63tor\x18\x0c \x01(\t\x12\x14\n\x0con_behalf_of\x18\r \x01(\t\x12\x0f\n\x07purpose\x18\x0e \x01(\t\x12\x11\n\tresources\x18\x0f \x03(\t\x12\x13\n\x0bsubject_ids\x18\x10 \x03(\t\x12\x0c\n\x04peer\x18\x11 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x12 \x01(\t\x12\x0c\n\x04leaf\x18\x13 \x01(\x0c\x12\x11\n\tleaf_hash\x18\x14 \x01(\x0c\x12\x15\n\rreturned_uids\x18\x15 \x03(\t\x12\x16\n\tlog_index\x18\x16 \x01(\x03H\x00\x88\x01\x01\x42\x0c\n\n_log_index*z\n\x0c\x41uditOutcome\x12\x1d\n\x19\x41UDIT_OUTCOME_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41UDIT_OUTCOME_DONE\x10\x01\x12\x19\n\x15\x41UDIT_OUTCOME_REFUSED\x10\x02\x12\x18\n\x14\x41UDIT_OUTCOME_FAILED\x10\x03\x42\x61\n\x1b\x64\x65v.knowledged.knowledge.v1P\x01Z@github.com/knowledged/knowledged/gen/go/knowledge/v1;knowledgev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,8 +34,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'knowledge.v1.audit_event_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\033dev.knowledged.knowledge.v1P\001Z@github.com/knowledged/knowledged/gen/go/knowledge/v1;knowledgev1'
-  _globals['_AUDITOUTCOME']._serialized_start=621
-  _globals['_AUDITOUTCOME']._serialized_end=743
+  _globals['_AUDITOUTCOME']._serialized_start=659
+  _globals['_AUDITOUTCOME']._serialized_end=781
   _globals['_AUDITEVENT']._serialized_start=110
-  _globals['_AUDITEVENT']._serialized_end=619
+  _globals['_AUDITEVENT']._serialized_end=657
 # @@protoc_insertion_point(module_scope)

@@ -14,10 +14,10 @@ import builtins as _builtins
 import sys
 import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import TypeAlias as _TypeAlias, Never as _Never
+if sys.version_info >= (3, 10):
+    from typing import TypeAlias as _TypeAlias
 else:
-    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
+    from typing_extensions import TypeAlias as _TypeAlias
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -82,6 +82,7 @@ class AuditEvent(_message.Message):
     LEAF_FIELD_NUMBER: _builtins.int
     LEAF_HASH_FIELD_NUMBER: _builtins.int
     RETURNED_UIDS_FIELD_NUMBER: _builtins.int
+    LOG_INDEX_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"auditEvents/{event_id}"."""
     event_id: _builtins.str
@@ -119,6 +120,8 @@ class AuditEvent(_message.Message):
     """The exact bytes that are hashed; format: docs/audit-leaf.md."""
     leaf_hash: _builtins.bytes
     """RFC 6962 leaf hash; 32 bytes."""
+    log_index: _builtins.int
+    """Its place in the log's tree, from 0; not set until the event is sequenced, within seconds."""
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:
         """When it happened, by the server's clock; microseconds."""
@@ -167,11 +170,14 @@ class AuditEvent(_message.Message):
         leaf: _builtins.bytes = ...,
         leaf_hash: _builtins.bytes = ...,
         returned_uids: _abc.Iterable[_builtins.str] | None = ...,
+        log_index: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["occurred_at", b"occurred_at", "recorded_at", b"recorded_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_log_index", b"_log_index", "log_index", b"log_index", "occurred_at", b"occurred_at", "recorded_at", b"recorded_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor", b"actor", "audit_class", b"audit_class", "call_id", b"call_id", "collection_uid", b"collection_uid", "event_id", b"event_id", "grpc_code", b"grpc_code", "leaf", b"leaf", "leaf_hash", b"leaf_hash", "name", b"name", "occurred_at", b"occurred_at", "on_behalf_of", b"on_behalf_of", "outcome", b"outcome", "peer", b"peer", "purpose", b"purpose", "recorded_at", b"recorded_at", "resources", b"resources", "result_count", b"result_count", "returned_uids", b"returned_uids", "rpc", b"rpc", "subject_ids", b"subject_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_log_index", b"_log_index", "action", b"action", "actor", b"actor", "audit_class", b"audit_class", "call_id", b"call_id", "collection_uid", b"collection_uid", "event_id", b"event_id", "grpc_code", b"grpc_code", "leaf", b"leaf", "leaf_hash", b"leaf_hash", "log_index", b"log_index", "name", b"name", "occurred_at", b"occurred_at", "on_behalf_of", b"on_behalf_of", "outcome", b"outcome", "peer", b"peer", "purpose", b"purpose", "recorded_at", b"recorded_at", "resources", b"resources", "result_count", b"result_count", "returned_uids", b"returned_uids", "rpc", b"rpc", "subject_ids", b"subject_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__log_index: _TypeAlias = _typing.Literal["log_index"]  # noqa: Y015
+    _WhichOneofArgType__log_index: _TypeAlias = _typing.Literal["_log_index", b"_log_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__log_index) -> _WhichOneofReturnType__log_index | None: ...
 
 Global___AuditEvent: _TypeAlias = AuditEvent  # noqa: Y015

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
 from knowledge.v1 import audit_event_pb2 as _audit_event_pb2
+from knowledge.v1 import checkpoint_pb2 as _checkpoint_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -156,3 +157,486 @@ class ListAuditEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListAuditEventsResponse: _TypeAlias = ListAuditEventsResponse  # noqa: Y015
+
+@_typing.final
+class TailAuditEventsRequest(_message.Message):
+    """Asks to follow the log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_LOG_INDEX_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    start_log_index: _builtins.int
+    """The first log_index wanted; not negative, at most the tree's size. Not set: what comes from now on."""
+    origin: _builtins.str
+    """The log's name when that index was read; empty: not compared. If the log has another one now, it
+    was set back, and its indices mean other events: FAILED_PRECONDITION. At most 200 characters.
+    """
+    def __init__(
+        self,
+        *,
+        start_log_index: _builtins.int | None = ...,
+        origin: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_start_log_index", b"_start_log_index", "start_log_index", b"start_log_index"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_start_log_index", b"_start_log_index", "origin", b"origin", "start_log_index", b"start_log_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__start_log_index: _TypeAlias = _typing.Literal["start_log_index"]  # noqa: Y015
+    _WhichOneofArgType__start_log_index: _TypeAlias = _typing.Literal["_start_log_index", b"_start_log_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__start_log_index) -> _WhichOneofReturnType__start_log_index | None: ...
+
+Global___TailAuditEventsRequest: _TypeAlias = TailAuditEventsRequest  # noqa: Y015
+
+@_typing.final
+class TailAuditEventsResponse(_message.Message):
+    """An event, or, after many that are not shown, only where to resume."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    NEXT_LOG_INDEX_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    next_log_index: _builtins.int
+    """Where to resume after this answer."""
+    origin: _builtins.str
+    """The log's name; empty until its first checkpoint."""
+    @_builtins.property
+    def event(self) -> _audit_event_pb2.AuditEvent:
+        """The event."""
+
+    def __init__(
+        self,
+        *,
+        event: _audit_event_pb2.AuditEvent | None = ...,
+        next_log_index: _builtins.int = ...,
+        origin: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "next_log_index", b"next_log_index", "origin", b"origin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TailAuditEventsResponse: _TypeAlias = TailAuditEventsResponse  # noqa: Y015
+
+@_typing.final
+class GetCheckpointRequest(_message.Message):
+    """Asks for a checkpoint."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TREE_SIZE_FIELD_NUMBER: _builtins.int
+    tree_size: _builtins.int
+    """Of so many leaves; NOT_FOUND unless one was signed. 0 (default): the latest. Not negative."""
+    def __init__(
+        self,
+        *,
+        tree_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tree_size", b"tree_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCheckpointRequest: _TypeAlias = GetCheckpointRequest  # noqa: Y015
+
+@_typing.final
+class GetCheckpointResponse(_message.Message):
+    """A checkpoint, and the keys to check it with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    VERIFIER_KEYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def checkpoint(self) -> _checkpoint_pb2.Checkpoint:
+        """The checkpoint."""
+
+    @_builtins.property
+    def verifier_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Public keys that this server signs with or knows, as "name+id+base64" (C2SP signed-note). Get
+        them on another way before you rely on them: who changes the log can also change this answer.
+        """
+
+    def __init__(
+        self,
+        *,
+        checkpoint: _checkpoint_pb2.Checkpoint | None = ...,
+        verifier_keys: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "verifier_keys", b"verifier_keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCheckpointResponse: _TypeAlias = GetCheckpointResponse  # noqa: Y015
+
+@_typing.final
+class ListCheckpointsRequest(_message.Message):
+    """Asks for a page of checkpoints."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most so many; 0 means 50, over 1000 counts as 1000, negative is refused."""
+    page_token: _builtins.str
+    """From the page before."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCheckpointsRequest: _TypeAlias = ListCheckpointsRequest  # noqa: Y015
+
+@_typing.final
+class ListCheckpointsResponse(_message.Message):
+    """A page of checkpoints."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKPOINTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty after the last."""
+    @_builtins.property
+    def checkpoints(self) -> _containers.RepeatedCompositeFieldContainer[_checkpoint_pb2.Checkpoint]:
+        """The smallest tree first."""
+
+    def __init__(
+        self,
+        *,
+        checkpoints: _abc.Iterable[_checkpoint_pb2.Checkpoint] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoints", b"checkpoints", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCheckpointsResponse: _TypeAlias = ListCheckpointsResponse  # noqa: Y015
+
+@_typing.final
+class GetInclusionProofRequest(_message.Message):
+    """Asks for the proof of an event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    LOG_INDEX_FIELD_NUMBER: _builtins.int
+    TREE_SIZE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"auditEvents/{event_id}"."""
+    log_index: _builtins.int
+    """Its place; below tree_size."""
+    tree_size: _builtins.int
+    """In the tree of so many leaves, at most as many as there are. 0 (default): that of the latest
+    checkpoint.
+    """
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        log_index: _builtins.int = ...,
+        tree_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["leaf", b"leaf", "log_index", b"log_index", "name", b"name"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaf", b"leaf", "log_index", b"log_index", "name", b"name", "tree_size", b"tree_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_leaf: _TypeAlias = _typing.Literal["name", "log_index"]  # noqa: Y015
+    _WhichOneofArgType_leaf: _TypeAlias = _typing.Literal["leaf", b"leaf"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_leaf) -> _WhichOneofReturnType_leaf | None: ...
+
+Global___GetInclusionProofRequest: _TypeAlias = GetInclusionProofRequest  # noqa: Y015
+
+@_typing.final
+class GetInclusionProofResponse(_message.Message):
+    """The proof: with leaf_hash and log_index it leads to the root of the tree."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOG_INDEX_FIELD_NUMBER: _builtins.int
+    TREE_SIZE_FIELD_NUMBER: _builtins.int
+    LEAF_HASH_FIELD_NUMBER: _builtins.int
+    HASHES_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    log_index: _builtins.int
+    """The event's place."""
+    tree_size: _builtins.int
+    """Leaves of the tree."""
+    leaf_hash: _builtins.bytes
+    """RFC 6962 leaf hash; 32 bytes."""
+    @_builtins.property
+    def hashes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The audit path, from the leaf up; 32 bytes each, at most 63."""
+
+    @_builtins.property
+    def checkpoint(self) -> _checkpoint_pb2.Checkpoint:
+        """The checkpoint of that tree; not set if none was signed at that size."""
+
+    def __init__(
+        self,
+        *,
+        log_index: _builtins.int = ...,
+        tree_size: _builtins.int = ...,
+        leaf_hash: _builtins.bytes = ...,
+        hashes: _abc.Iterable[_builtins.bytes] | None = ...,
+        checkpoint: _checkpoint_pb2.Checkpoint | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "hashes", b"hashes", "leaf_hash", b"leaf_hash", "log_index", b"log_index", "tree_size", b"tree_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetInclusionProofResponse: _TypeAlias = GetInclusionProofResponse  # noqa: Y015
+
+@_typing.final
+class GetConsistencyProofRequest(_message.Message):
+    """Asks for the proof that one tree begins another."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OLD_TREE_SIZE_FIELD_NUMBER: _builtins.int
+    NEW_TREE_SIZE_FIELD_NUMBER: _builtins.int
+    old_tree_size: _builtins.int
+    """Leaves of the smaller tree; at least 1."""
+    new_tree_size: _builtins.int
+    """Leaves of the larger one; at least old_tree_size, at most as many as there are. 0 (default): those
+    of the latest checkpoint.
+    """
+    def __init__(
+        self,
+        *,
+        old_tree_size: _builtins.int = ...,
+        new_tree_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["new_tree_size", b"new_tree_size", "old_tree_size", b"old_tree_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetConsistencyProofRequest: _TypeAlias = GetConsistencyProofRequest  # noqa: Y015
+
+@_typing.final
+class GetConsistencyProofResponse(_message.Message):
+    """The proof: with both roots it shows that nothing below old_tree_size was changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OLD_TREE_SIZE_FIELD_NUMBER: _builtins.int
+    NEW_TREE_SIZE_FIELD_NUMBER: _builtins.int
+    HASHES_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    old_tree_size: _builtins.int
+    """As asked."""
+    new_tree_size: _builtins.int
+    """As asked, or that of the latest checkpoint."""
+    @_builtins.property
+    def hashes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """In the order of RFC 6962; 32 bytes each, at most 64."""
+
+    @_builtins.property
+    def checkpoint(self) -> _checkpoint_pb2.Checkpoint:
+        """The checkpoint of the larger tree; not set if none was signed at that size."""
+
+    def __init__(
+        self,
+        *,
+        old_tree_size: _builtins.int = ...,
+        new_tree_size: _builtins.int = ...,
+        hashes: _abc.Iterable[_builtins.bytes] | None = ...,
+        checkpoint: _checkpoint_pb2.Checkpoint | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "hashes", b"hashes", "new_tree_size", b"new_tree_size", "old_tree_size", b"old_tree_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetConsistencyProofResponse: _TypeAlias = GetConsistencyProofResponse  # noqa: Y015
+
+@_typing.final
+class VerifyAuditLogRequest(_message.Message):
+    """Asks to verify the log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKPOINTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def checkpoints(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Notes that the caller kept: the log must go on from each. At most 100, of 65,536 characters each."""
+
+    def __init__(
+        self,
+        *,
+        checkpoints: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoints", b"checkpoints"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyAuditLogRequest: _TypeAlias = VerifyAuditLogRequest  # noqa: Y015
+
+@_typing.final
+class VerifyAuditLogResponse(_message.Message):
+    """How far it is; the last answer is `done`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERIFIED_LEAVES_FIELD_NUMBER: _builtins.int
+    TREE_SIZE_FIELD_NUMBER: _builtins.int
+    FIRST_BAD_INDEX_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    FAULTS_FIELD_NUMBER: _builtins.int
+    ERASED_EVENTS_FIELD_NUMBER: _builtins.int
+    CHECKPOINTS_FIELD_NUMBER: _builtins.int
+    ROOT_HASH_FIELD_NUMBER: _builtins.int
+    verified_leaves: _builtins.int
+    """Leaves seen."""
+    tree_size: _builtins.int
+    """Leaves to see."""
+    first_bad_index: _builtins.int
+    """The first bad one found so far."""
+    done: _builtins.bool
+    """Whether this is the result."""
+    erased_events: _builtins.int
+    """Events whose payload was erased; that is no fault."""
+    checkpoints: _builtins.int
+    """Stored checkpoints that were checked."""
+    root_hash: _builtins.bytes
+    """The root over all leaves, as it follows from them; 32 bytes. In the last answer."""
+    @_builtins.property
+    def faults(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditFault]:
+        """The first fault that each check found, in the order of the log; none if the log is good."""
+
+    def __init__(
+        self,
+        *,
+        verified_leaves: _builtins.int = ...,
+        tree_size: _builtins.int = ...,
+        first_bad_index: _builtins.int | None = ...,
+        done: _builtins.bool = ...,
+        faults: _abc.Iterable[Global___AuditFault] | None = ...,
+        erased_events: _builtins.int = ...,
+        checkpoints: _builtins.int = ...,
+        root_hash: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_bad_index", b"_first_bad_index", "first_bad_index", b"first_bad_index"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_bad_index", b"_first_bad_index", "checkpoints", b"checkpoints", "done", b"done", "erased_events", b"erased_events", "faults", b"faults", "first_bad_index", b"first_bad_index", "root_hash", b"root_hash", "tree_size", b"tree_size", "verified_leaves", b"verified_leaves"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__first_bad_index: _TypeAlias = _typing.Literal["first_bad_index"]  # noqa: Y015
+    _WhichOneofArgType__first_bad_index: _TypeAlias = _typing.Literal["_first_bad_index", b"_first_bad_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__first_bad_index) -> _WhichOneofReturnType__first_bad_index | None: ...
+
+Global___VerifyAuditLogResponse: _TypeAlias = VerifyAuditLogResponse  # noqa: Y015
+
+@_typing.final
+class AuditFault(_message.Message):
+    """Something that must not be in an audit log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECK_FIELD_NUMBER: _builtins.int
+    LOG_INDEX_FIELD_NUMBER: _builtins.int
+    UNTIL_LOG_INDEX_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    check: _builtins.str
+    """The check that found it; docs/auditing.md lists them."""
+    log_index: _builtins.int
+    """The first bad index; not set where the fault has no place in the tree."""
+    until_log_index: _builtins.int
+    """Set where it is only known that some leaf from log_index on, below this one, is bad."""
+    description: _builtins.str
+    """What is wrong. Names ids and indices, no content."""
+    def __init__(
+        self,
+        *,
+        check: _builtins.str = ...,
+        log_index: _builtins.int | None = ...,
+        until_log_index: _builtins.int | None = ...,
+        description: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_log_index", b"_log_index", "_until_log_index", b"_until_log_index", "log_index", b"log_index", "until_log_index", b"until_log_index"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_log_index", b"_log_index", "_until_log_index", b"_until_log_index", "check", b"check", "description", b"description", "log_index", b"log_index", "until_log_index", b"until_log_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__log_index: _TypeAlias = _typing.Literal["log_index"]  # noqa: Y015
+    _WhichOneofArgType__log_index: _TypeAlias = _typing.Literal["_log_index", b"_log_index"]  # noqa: Y015
+    _WhichOneofReturnType__until_log_index: _TypeAlias = _typing.Literal["until_log_index"]  # noqa: Y015
+    _WhichOneofArgType__until_log_index: _TypeAlias = _typing.Literal["_until_log_index", b"_until_log_index"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__log_index) -> _WhichOneofReturnType__log_index | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__until_log_index) -> _WhichOneofReturnType__until_log_index | None: ...
+
+Global___AuditFault: _TypeAlias = AuditFault  # noqa: Y015
+
+@_typing.final
+class ExportAuditEventsRequest(_message.Message):
+    """Asks for an export."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_LOG_INDEX_FIELD_NUMBER: _builtins.int
+    TREE_SIZE_FIELD_NUMBER: _builtins.int
+    start_log_index: _builtins.int
+    """The first log_index; below tree_size. 0 (default): all."""
+    tree_size: _builtins.int
+    """Up to the checkpoint of so many leaves; NOT_FOUND unless one was signed. 0 (default): the latest."""
+    def __init__(
+        self,
+        *,
+        start_log_index: _builtins.int = ...,
+        tree_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["start_log_index", b"start_log_index", "tree_size", b"tree_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportAuditEventsRequest: _TypeAlias = ExportAuditEventsRequest  # noqa: Y015
+
+@_typing.final
+class ExportAuditEventsResponse(_message.Message):
+    """A piece of the export: put the pieces together as they come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINES_FIELD_NUMBER: _builtins.int
+    MANIFEST_SHA256_FIELD_NUMBER: _builtins.int
+    lines: _builtins.bytes
+    """Whole lines of JSON, UTF-8; about 256 KiB, at least one line."""
+    manifest_sha256: _builtins.bytes
+    """In the last answer: SHA-256 of everything before its last line, as that line says, too; 32 bytes."""
+    def __init__(
+        self,
+        *,
+        lines: _builtins.bytes = ...,
+        manifest_sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "manifest_sha256", b"manifest_sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportAuditEventsResponse: _TypeAlias = ExportAuditEventsResponse  # noqa: Y015

@@ -67,6 +67,41 @@ class AuditServiceStub:
                 request_serializer=knowledge_dot_v1_dot_audit__service__pb2.ListAuditEventsRequest.SerializeToString,
                 response_deserializer=knowledge_dot_v1_dot_audit__service__pb2.ListAuditEventsResponse.FromString,
                 _registered_method=True)
+        self.TailAuditEvents = channel.unary_stream(
+                '/knowledge.v1.AuditService/TailAuditEvents',
+                request_serializer=knowledge_dot_v1_dot_audit__service__pb2.TailAuditEventsRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_audit__service__pb2.TailAuditEventsResponse.FromString,
+                _registered_method=True)
+        self.GetCheckpoint = channel.unary_unary(
+                '/knowledge.v1.AuditService/GetCheckpoint',
+                request_serializer=knowledge_dot_v1_dot_audit__service__pb2.GetCheckpointRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_audit__service__pb2.GetCheckpointResponse.FromString,
+                _registered_method=True)
+        self.ListCheckpoints = channel.unary_unary(
+                '/knowledge.v1.AuditService/ListCheckpoints',
+                request_serializer=knowledge_dot_v1_dot_audit__service__pb2.ListCheckpointsRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_audit__service__pb2.ListCheckpointsResponse.FromString,
+                _registered_method=True)
+        self.GetInclusionProof = channel.unary_unary(
+                '/knowledge.v1.AuditService/GetInclusionProof',
+                request_serializer=knowledge_dot_v1_dot_audit__service__pb2.GetInclusionProofRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_audit__service__pb2.GetInclusionProofResponse.FromString,
+                _registered_method=True)
+        self.GetConsistencyProof = channel.unary_unary(
+                '/knowledge.v1.AuditService/GetConsistencyProof',
+                request_serializer=knowledge_dot_v1_dot_audit__service__pb2.GetConsistencyProofRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_audit__service__pb2.GetConsistencyProofResponse.FromString,
+                _registered_method=True)
+        self.VerifyAuditLog = channel.unary_stream(
+                '/knowledge.v1.AuditService/VerifyAuditLog',
+                request_serializer=knowledge_dot_v1_dot_audit__service__pb2.VerifyAuditLogRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_audit__service__pb2.VerifyAuditLogResponse.FromString,
+                _registered_method=True)
+        self.ExportAuditEvents = channel.unary_stream(
+                '/knowledge.v1.AuditService/ExportAuditEvents',
+                request_serializer=knowledge_dot_v1_dot_audit__service__pb2.ExportAuditEventsRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_audit__service__pb2.ExportAuditEventsResponse.FromString,
+                _registered_method=True)
 
 
 class AuditServiceServicer:
@@ -115,6 +150,61 @@ class AuditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TailAuditEvents(self, request, context):
+        """Follows the log: events in the order of their log_index, at most some two seconds after they were
+        recorded. Those of collections that the caller is not granted are left out. It goes on until the
+        caller ends it; resume with the last next_log_index.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCheckpoint(self, request, context):
+        """Reads a checkpoint: the latest, or the one of a given size.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCheckpoints(self, request, context):
+        """Lists checkpoints, the smallest tree first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetInclusionProof(self, request, context):
+        """Proves that an event stands in the tree that a checkpoint signs (RFC 6962, section 2.1.1).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetConsistencyProof(self, request, context):
+        """Proves that a smaller tree begins a larger one (RFC 6962, section 2.1.2).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyAuditLog(self, request, context):
+        """Verifies the whole log where it is stored and tells how far it is; the last answer is `done` and
+        has what is wrong. One at a time in a server (RESOURCE_EXHAUSTED). Who does not trust the server
+        verifies an export instead: docs/auditing.md.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportAuditEvents(self, request, context):
+        """Exports the log up to a checkpoint as JSON lines, which `knowledged verify` checks elsewhere:
+        docs/auditing.md has the format. Events of collections that the caller is not granted are shown
+        by their hashes alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuditServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -147,6 +237,41 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.ListAuditEvents,
                     request_deserializer=knowledge_dot_v1_dot_audit__service__pb2.ListAuditEventsRequest.FromString,
                     response_serializer=knowledge_dot_v1_dot_audit__service__pb2.ListAuditEventsResponse.SerializeToString,
+            ),
+            'TailAuditEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.TailAuditEvents,
+                    request_deserializer=knowledge_dot_v1_dot_audit__service__pb2.TailAuditEventsRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_audit__service__pb2.TailAuditEventsResponse.SerializeToString,
+            ),
+            'GetCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCheckpoint,
+                    request_deserializer=knowledge_dot_v1_dot_audit__service__pb2.GetCheckpointRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_audit__service__pb2.GetCheckpointResponse.SerializeToString,
+            ),
+            'ListCheckpoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCheckpoints,
+                    request_deserializer=knowledge_dot_v1_dot_audit__service__pb2.ListCheckpointsRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_audit__service__pb2.ListCheckpointsResponse.SerializeToString,
+            ),
+            'GetInclusionProof': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetInclusionProof,
+                    request_deserializer=knowledge_dot_v1_dot_audit__service__pb2.GetInclusionProofRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_audit__service__pb2.GetInclusionProofResponse.SerializeToString,
+            ),
+            'GetConsistencyProof': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetConsistencyProof,
+                    request_deserializer=knowledge_dot_v1_dot_audit__service__pb2.GetConsistencyProofRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_audit__service__pb2.GetConsistencyProofResponse.SerializeToString,
+            ),
+            'VerifyAuditLog': grpc.unary_stream_rpc_method_handler(
+                    servicer.VerifyAuditLog,
+                    request_deserializer=knowledge_dot_v1_dot_audit__service__pb2.VerifyAuditLogRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_audit__service__pb2.VerifyAuditLogResponse.SerializeToString,
+            ),
+            'ExportAuditEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportAuditEvents,
+                    request_deserializer=knowledge_dot_v1_dot_audit__service__pb2.ExportAuditEventsRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_audit__service__pb2.ExportAuditEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -312,6 +437,195 @@ class AuditService:
             '/knowledge.v1.AuditService/ListAuditEvents',
             knowledge_dot_v1_dot_audit__service__pb2.ListAuditEventsRequest.SerializeToString,
             knowledge_dot_v1_dot_audit__service__pb2.ListAuditEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TailAuditEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/knowledge.v1.AuditService/TailAuditEvents',
+            knowledge_dot_v1_dot_audit__service__pb2.TailAuditEventsRequest.SerializeToString,
+            knowledge_dot_v1_dot_audit__service__pb2.TailAuditEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.AuditService/GetCheckpoint',
+            knowledge_dot_v1_dot_audit__service__pb2.GetCheckpointRequest.SerializeToString,
+            knowledge_dot_v1_dot_audit__service__pb2.GetCheckpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCheckpoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.AuditService/ListCheckpoints',
+            knowledge_dot_v1_dot_audit__service__pb2.ListCheckpointsRequest.SerializeToString,
+            knowledge_dot_v1_dot_audit__service__pb2.ListCheckpointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetInclusionProof(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.AuditService/GetInclusionProof',
+            knowledge_dot_v1_dot_audit__service__pb2.GetInclusionProofRequest.SerializeToString,
+            knowledge_dot_v1_dot_audit__service__pb2.GetInclusionProofResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetConsistencyProof(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.AuditService/GetConsistencyProof',
+            knowledge_dot_v1_dot_audit__service__pb2.GetConsistencyProofRequest.SerializeToString,
+            knowledge_dot_v1_dot_audit__service__pb2.GetConsistencyProofResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyAuditLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/knowledge.v1.AuditService/VerifyAuditLog',
+            knowledge_dot_v1_dot_audit__service__pb2.VerifyAuditLogRequest.SerializeToString,
+            knowledge_dot_v1_dot_audit__service__pb2.VerifyAuditLogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportAuditEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/knowledge.v1.AuditService/ExportAuditEvents',
+            knowledge_dot_v1_dot_audit__service__pb2.ExportAuditEventsRequest.SerializeToString,
+            knowledge_dot_v1_dot_audit__service__pb2.ExportAuditEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,29 @@ class AuditServiceStub:
     """Reads an event."""
     ListAuditEvents: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditEventsRequest, _audit_service_pb2.ListAuditEventsResponse]
     """Lists events; those of collections that the caller is not granted are left out."""
+    TailAuditEvents: _grpc.UnaryStreamMultiCallable[_audit_service_pb2.TailAuditEventsRequest, _audit_service_pb2.TailAuditEventsResponse]
+    """Follows the log: events in the order of their log_index, at most some two seconds after they were
+    recorded. Those of collections that the caller is not granted are left out. It goes on until the
+    caller ends it; resume with the last next_log_index.
+    """
+    GetCheckpoint: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.GetCheckpointRequest, _audit_service_pb2.GetCheckpointResponse]
+    """Reads a checkpoint: the latest, or the one of a given size."""
+    ListCheckpoints: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.ListCheckpointsRequest, _audit_service_pb2.ListCheckpointsResponse]
+    """Lists checkpoints, the smallest tree first."""
+    GetInclusionProof: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.GetInclusionProofRequest, _audit_service_pb2.GetInclusionProofResponse]
+    """Proves that an event stands in the tree that a checkpoint signs (RFC 6962, section 2.1.1)."""
+    GetConsistencyProof: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.GetConsistencyProofRequest, _audit_service_pb2.GetConsistencyProofResponse]
+    """Proves that a smaller tree begins a larger one (RFC 6962, section 2.1.2)."""
+    VerifyAuditLog: _grpc.UnaryStreamMultiCallable[_audit_service_pb2.VerifyAuditLogRequest, _audit_service_pb2.VerifyAuditLogResponse]
+    """Verifies the whole log where it is stored and tells how far it is; the last answer is `done` and
+    has what is wrong. One at a time in a server (RESOURCE_EXHAUSTED). Who does not trust the server
+    verifies an export instead: docs/auditing.md.
+    """
+    ExportAuditEvents: _grpc.UnaryStreamMultiCallable[_audit_service_pb2.ExportAuditEventsRequest, _audit_service_pb2.ExportAuditEventsResponse]
+    """Exports the log up to a checkpoint as JSON lines, which `knowledged verify` checks elsewhere:
+    docs/auditing.md has the format. Events of collections that the caller is not granted are shown
+    by their hashes alone.
+    """
 
 @_typing.type_check_only
 class AuditServiceAsyncStub(AuditServiceStub):
@@ -65,6 +88,29 @@ class AuditServiceAsyncStub(AuditServiceStub):
     """Reads an event."""
     ListAuditEvents: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditEventsRequest, _audit_service_pb2.ListAuditEventsResponse]  # type: ignore[assignment]
     """Lists events; those of collections that the caller is not granted are left out."""
+    TailAuditEvents: _aio.UnaryStreamMultiCallable[_audit_service_pb2.TailAuditEventsRequest, _audit_service_pb2.TailAuditEventsResponse]  # type: ignore[assignment]
+    """Follows the log: events in the order of their log_index, at most some two seconds after they were
+    recorded. Those of collections that the caller is not granted are left out. It goes on until the
+    caller ends it; resume with the last next_log_index.
+    """
+    GetCheckpoint: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.GetCheckpointRequest, _audit_service_pb2.GetCheckpointResponse]  # type: ignore[assignment]
+    """Reads a checkpoint: the latest, or the one of a given size."""
+    ListCheckpoints: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ListCheckpointsRequest, _audit_service_pb2.ListCheckpointsResponse]  # type: ignore[assignment]
+    """Lists checkpoints, the smallest tree first."""
+    GetInclusionProof: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.GetInclusionProofRequest, _audit_service_pb2.GetInclusionProofResponse]  # type: ignore[assignment]
+    """Proves that an event stands in the tree that a checkpoint signs (RFC 6962, section 2.1.1)."""
+    GetConsistencyProof: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.GetConsistencyProofRequest, _audit_service_pb2.GetConsistencyProofResponse]  # type: ignore[assignment]
+    """Proves that a smaller tree begins a larger one (RFC 6962, section 2.1.2)."""
+    VerifyAuditLog: _aio.UnaryStreamMultiCallable[_audit_service_pb2.VerifyAuditLogRequest, _audit_service_pb2.VerifyAuditLogResponse]  # type: ignore[assignment]
+    """Verifies the whole log where it is stored and tells how far it is; the last answer is `done` and
+    has what is wrong. One at a time in a server (RESOURCE_EXHAUSTED). Who does not trust the server
+    verifies an export instead: docs/auditing.md.
+    """
+    ExportAuditEvents: _aio.UnaryStreamMultiCallable[_audit_service_pb2.ExportAuditEventsRequest, _audit_service_pb2.ExportAuditEventsResponse]  # type: ignore[assignment]
+    """Exports the log up to a checkpoint as JSON lines, which `knowledged verify` checks elsewhere:
+    docs/auditing.md has the format. Events of collections that the caller is not granted are shown
+    by their hashes alone.
+    """
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     """Shows who did what."""
@@ -116,5 +162,70 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_audit_service_pb2.ListAuditEventsResponse, _abc.Awaitable[_audit_service_pb2.ListAuditEventsResponse]]:
         """Lists events; those of collections that the caller is not granted are left out."""
+
+    @_abc_1.abstractmethod
+    def TailAuditEvents(
+        self,
+        request: _audit_service_pb2.TailAuditEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_audit_service_pb2.TailAuditEventsResponse], _abc.AsyncIterator[_audit_service_pb2.TailAuditEventsResponse]]:
+        """Follows the log: events in the order of their log_index, at most some two seconds after they were
+        recorded. Those of collections that the caller is not granted are left out. It goes on until the
+        caller ends it; resume with the last next_log_index.
+        """
+
+    @_abc_1.abstractmethod
+    def GetCheckpoint(
+        self,
+        request: _audit_service_pb2.GetCheckpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_service_pb2.GetCheckpointResponse, _abc.Awaitable[_audit_service_pb2.GetCheckpointResponse]]:
+        """Reads a checkpoint: the latest, or the one of a given size."""
+
+    @_abc_1.abstractmethod
+    def ListCheckpoints(
+        self,
+        request: _audit_service_pb2.ListCheckpointsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_service_pb2.ListCheckpointsResponse, _abc.Awaitable[_audit_service_pb2.ListCheckpointsResponse]]:
+        """Lists checkpoints, the smallest tree first."""
+
+    @_abc_1.abstractmethod
+    def GetInclusionProof(
+        self,
+        request: _audit_service_pb2.GetInclusionProofRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_service_pb2.GetInclusionProofResponse, _abc.Awaitable[_audit_service_pb2.GetInclusionProofResponse]]:
+        """Proves that an event stands in the tree that a checkpoint signs (RFC 6962, section 2.1.1)."""
+
+    @_abc_1.abstractmethod
+    def GetConsistencyProof(
+        self,
+        request: _audit_service_pb2.GetConsistencyProofRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_service_pb2.GetConsistencyProofResponse, _abc.Awaitable[_audit_service_pb2.GetConsistencyProofResponse]]:
+        """Proves that a smaller tree begins a larger one (RFC 6962, section 2.1.2)."""
+
+    @_abc_1.abstractmethod
+    def VerifyAuditLog(
+        self,
+        request: _audit_service_pb2.VerifyAuditLogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_audit_service_pb2.VerifyAuditLogResponse], _abc.AsyncIterator[_audit_service_pb2.VerifyAuditLogResponse]]:
+        """Verifies the whole log where it is stored and tells how far it is; the last answer is `done` and
+        has what is wrong. One at a time in a server (RESOURCE_EXHAUSTED). Who does not trust the server
+        verifies an export instead: docs/auditing.md.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportAuditEvents(
+        self,
+        request: _audit_service_pb2.ExportAuditEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_audit_service_pb2.ExportAuditEventsResponse], _abc.AsyncIterator[_audit_service_pb2.ExportAuditEventsResponse]]:
+        """Exports the log up to a checkpoint as JSON lines, which `knowledged verify` checks elsewhere:
+        docs/auditing.md has the format. Events of collections that the caller is not granted are shown
+        by their hashes alone.
+        """
 
 def add_AuditServiceServicer_to_server(servicer: AuditServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

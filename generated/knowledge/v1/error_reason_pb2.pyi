@@ -120,6 +120,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The provider's answer is no vectors. Example: NaN."""
     ERROR_REASON_PROVIDER_TEXT_REFUSED: _ErrorReason.ValueType  # 77
     """The provider does not take the text."""
+    ERROR_REASON_AUDIT_BACKLOG_FULL: _ErrorReason.ValueType  # 80
+    """More audit events wait for their place in the log than may; writes go on when they are fewer."""
+    ERROR_REASON_NOT_SEQUENCED_YET: _ErrorReason.ValueType  # 81
+    """The event waits for its place in the audit log; ask again in some seconds."""
+    ERROR_REASON_NOT_SIGNED_YET: _ErrorReason.ValueType  # 82
+    """No checkpoint covers it yet; ask again in some seconds. Example: a server without a signing key."""
+    ERROR_REASON_ORIGIN_CHANGED: _ErrorReason.ValueType  # 83
+    """The audit log was set back and has a new origin: an index of the old one means nothing now."""
+    ERROR_REASON_AUDIT_LEDGER_BROKEN: _ErrorReason.ValueType  # 84
+    """The stored tree of the audit log does not hold together: somebody changed it. VerifyAuditLog tells
+    what is wrong.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed, for programs: ErrorInfo.reason holds the name without the prefix
@@ -224,4 +236,16 @@ ERROR_REASON_PROVIDER_ANSWER_INVALID: ErrorReason.ValueType  # 76
 """The provider's answer is no vectors. Example: NaN."""
 ERROR_REASON_PROVIDER_TEXT_REFUSED: ErrorReason.ValueType  # 77
 """The provider does not take the text."""
+ERROR_REASON_AUDIT_BACKLOG_FULL: ErrorReason.ValueType  # 80
+"""More audit events wait for their place in the log than may; writes go on when they are fewer."""
+ERROR_REASON_NOT_SEQUENCED_YET: ErrorReason.ValueType  # 81
+"""The event waits for its place in the audit log; ask again in some seconds."""
+ERROR_REASON_NOT_SIGNED_YET: ErrorReason.ValueType  # 82
+"""No checkpoint covers it yet; ask again in some seconds. Example: a server without a signing key."""
+ERROR_REASON_ORIGIN_CHANGED: ErrorReason.ValueType  # 83
+"""The audit log was set back and has a new origin: an index of the old one means nothing now."""
+ERROR_REASON_AUDIT_LEDGER_BROKEN: ErrorReason.ValueType  # 84
+"""The stored tree of the audit log does not hold together: somebody changed it. VerifyAuditLog tells
+what is wrong.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

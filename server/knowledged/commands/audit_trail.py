@@ -14,7 +14,7 @@ async def show_trail(console: Console, client: Client, latest: int) -> None:
     request = ListAuditEventsRequest(page_size=latest)
     answer = await client.call(client.audit.ListAuditEvents, request)
     for event in answer.events:
-        console.print(_line(event), soft_wrap=True)
+        console.print(event_line(event), soft_wrap=True)
     total = await _count(client)
     console.print(f"{total:,} events in all, each committed with its change", highlight=False)
 
@@ -29,7 +29,7 @@ async def _count(client: Client) -> int:
             return total
 
 
-def _line(event: AuditEvent) -> Text:
+def event_line(event: AuditEvent) -> Text:
     """Time in UTC, actor, action, outcome, resources."""
     outcome = AuditOutcome.Name(event.outcome).removeprefix("AUDIT_OUTCOME_").lower()
     at = event.occurred_at.ToDatetime().isoformat(" ", "milliseconds")

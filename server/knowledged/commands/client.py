@@ -78,6 +78,13 @@ class Client:
             await asyncio.sleep(wait)
             longest = min(2 * longest, _LONGEST_WAIT_SECONDS)
 
+    async def stream(
+        self, rpc: grpc.aio.UnaryStreamMultiCallable[Request, Answer], request: Request
+    ) -> AsyncGenerator[Answer]:
+        """The answers as they come, once: after some of them a call cannot be tried again."""
+        async for answer in rpc(request, metadata=self._metadata):
+            yield answer
+
 
 @asynccontextmanager
 async def open_client(

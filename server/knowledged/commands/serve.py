@@ -20,6 +20,7 @@ from knowledged.access_file import AccessFileError
 from knowledged.app import Parts, Running, serving
 from knowledged.commands import offering
 from knowledged.database import Database
+from knowledged.ledger.keys import KeyFileError, KeyRing, make_key_file
 from knowledged.metrics import Metrics, serve_metrics
 from knowledged.secret import RootSecret
 from knowledged.settings import Settings, SettingsError, unknown_variables
@@ -68,7 +69,7 @@ async def server(settings: Settings) -> AsyncGenerator[tuple[Running, Urls]]:
         urls = await stack.enter_async_context(_database_urls(settings))
         parts = await _parts(stack, settings, urls, access)
         if settings.metrics_port:
-            with _blamed_on("KNOWLEDGED_METRICS_HOST and KNOWLEDGED_METRICS_PORT"):
+            with blamed_on("KNOWLEDGED_METRICS_HOST and KNOWLEDGED_METRICS_PORT"):
                 exposed = serve_metrics(
                     settings.metrics_host, settings.metrics_port, parts.metrics.registry
                 )
@@ -95,7 +96,7 @@ async def _database_urls(settings: Settings) -> AsyncGenerator[Urls]:
 async def _parts(
     stack: AsyncExitStack, settings: Settings, urls: Urls, access: Access | None
 ) -> Parts:
-    secret = _secret(settings)
+    secret, keys = _secret(settings), key_ring(settings)
     database = await _database(settings, urls)
     stack.push_async_callback(database.close)
     metrics = Metrics()
@@ -113,11 +114,12 @@ async def _parts(
         secret=secret,
         access=access,
         metrics=metrics,
+        keys=keys,
     )
 
 
 async def _database(settings: Settings, urls: Urls) -> Database:
-    with _blamed_on("the embedded PostgreSQL" if settings.embedded else "KNOWLEDGED_DATABASE_URL"):
+    with blamed_on("the embedded PostgreSQL" if settings.embedded else "KNOWLEDGED_DATABASE_URL"):
         return await Database.connect(
             urls.server,
             min_size=settings.pool_min_size,
@@ -153,8 +155,24 @@ def _secrets(secret: RootSecret, settings: Settings) -> list[RootSecret]:
     return [secret, RootSecret.read(previous)] if previous else [secret]
 
 
+def key_ring(settings: Settings) -> KeyRing:
+    """The keys that sign checkpoints. Embedded mode makes one; elsewhere none is a warning."""
+    private, known = settings.audit_key_file, settings.audit_known_keys_file
+    if private is None and not settings.embedded:
+        return KeyRing(())
+    made = settings.data_dir / "audit.key"
+    try:
+        if private is None:
+            make_key_file(made)
+        return KeyRing.read(private or made, known)
+    except (KeyFileError, OSError) as error:
+        raise SettingsError(
+            f"KNOWLEDGED_AUDIT_KEY_FILE or KNOWLEDGED_AUDIT_KNOWN_KEYS_FILE: {_in_words(error)}"
+        ) from error
+
+
 @contextmanager
-def _blamed_on(setting: str) -> Generator[None]:
+def blamed_on(setting: str) -> Generator[None]:
     """What the machine or the database refuses is told in one line that says where to mend it."""
     try:
         yield
@@ -167,6 +185,8 @@ def _in_words(error: Exception) -> str:
     match error:
         case TimeoutError():
             return "no answer in time"
+        case KeyFileError():
+            return str(error)
         case OSError():
             return error.strerror or type(error).__name__
         case asyncpg.PostgresError():

@@ -94,7 +94,7 @@ class Lists:
         A token holds only with the same method, grants and fields; the page's size may change.
         """
         name, descending = _order(checks, orders, order_by)
-        size = self._size(checks, request.page_size)
+        size = self.size(checks, request.page_size)
         bound = binding(call.method.path, call.principal.collections, _query(request))
         after = self._after(checks, request.page_token, bound)
         checks.done()
@@ -104,7 +104,8 @@ class Lists:
             lambda row: position(row, name),
         )
 
-    def _size(self, checks: Checks, asked: int) -> int:
+    def size(self, checks: Checks, asked: int) -> int:
+        """How many items a page has."""
         if asked < 0:
             checks.fault("page_size", "is negative")
         return min(asked or self.sizes.default, self.sizes.most)

@@ -9,6 +9,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from knowledge.v1.audit_event_pb2 import AuditEvent as AuditEventMessage
 from knowledge.v1.audit_receipt_pb2 import AuditReceipt
+from knowledge.v1.audit_service_pb2 import AuditFault, VerifyAuditLogResponse
+from knowledge.v1.checkpoint_pb2 import Checkpoint as CheckpointMessage
 from knowledge.v1.chunk_pb2 import Chunk as ChunkMessage
 from knowledge.v1.collection_pb2 import ChunkingPolicy, CollectionSizes, FilterField
 from knowledge.v1.collection_pb2 import Collection as CollectionMessage
@@ -18,12 +20,16 @@ from knowledge.v1.vector_pb2 import Vector
 from knowledge.v1.vector_service_pb2 import Hit
 from knowledged.audit_leaf import leaf_hash, microseconds
 from knowledged.call import Receipt
+from knowledged.ledger.checkpoint import origin_of
+from knowledged.ledger.checks import Fault
+from knowledged.ledger.verifier import Report
 from knowledged.names import AUDIT_EVENTS, collection_name
 from knowledged.services.json_struct import fill
 from knowledged.store.audit import AuditEvent
 from knowledged.store.chunks import Chunk
 from knowledged.store.collections import Collection, Sizes
 from knowledged.store.documents import Document
+from knowledged.store.ledger import KeptCheckpoint
 from knowledged.store.revisions import Revision
 
 _MILLION = 1_000_000
@@ -202,4 +208,37 @@ def audit_event(row: AuditEvent) -> AuditEventMessage:
         leaf=row.leaf,
         leaf_hash=leaf_hash(row.leaf),
         returned_uids=map(str, row.returned_uids),
+        log_index=row.log_index,
+    )
+
+
+def checkpoint(kept: KeptCheckpoint) -> CheckpointMessage:
+    return CheckpointMessage(
+        origin=origin_of(kept.note),
+        tree_size=kept.tree_size,
+        root_hash=kept.root,
+        note=kept.note,
+        create_time=timestamp(kept.create_time),
+    )
+
+
+def verification(report: Report) -> VerifyAuditLogResponse:
+    return VerifyAuditLogResponse(
+        verified_leaves=report.entries,
+        tree_size=report.tree_size,
+        first_bad_index=report.first_bad_index,
+        done=True,
+        faults=map(_fault, report.faults),
+        erased_events=report.erased,
+        checkpoints=report.checkpoints,
+        root_hash=report.root,
+    )
+
+
+def _fault(found: Fault) -> AuditFault:
+    return AuditFault(
+        check=found.check,
+        log_index=found.log_index,
+        until_log_index=found.until,
+        description=found.what,
     )

@@ -7,6 +7,8 @@ from knowledged.call import Call
 from knowledged.database import Database
 from knowledged.directory import Directory
 from knowledged.embedding.key_check import KeyCheck
+from knowledged.ledger.backlog import Backlog
+from knowledged.ledger.keys import KeyRing
 from knowledged.services.drafts import Drafts
 from knowledged.services.listing import Lists
 from knowledged.services.providers import Providers
@@ -42,6 +44,8 @@ class Supplies:
     limits: Limits
     version: str
     wake_text_workers: Callable[[], None]
+    backlog: Backlog
+    keys: KeyRing
 
     async def answered(self, call: Call, key: RequestKey) -> Answered | None:
         """The answer this request had before, if it is a repeat; its receipt becomes the call's."""

@@ -36,6 +36,7 @@ class AuditEvent:
     call_id: str
     leaf: bytes
     returned_uids: tuple[UUID, ...]
+    log_index: int | None = None
 
 
 FIELDS = Fields(
@@ -63,7 +64,8 @@ GET: LiteralString = """
            coalesce(p.actor, '') as actor, coalesce(p.on_behalf_of, '') as on_behalf_of,
            coalesce(p.purpose, '') as purpose, coalesce(p.resources, '{}') as resources,
            coalesce(p.subject_ids, '{}') as subject_ids, coalesce(p.peer, '') as peer,
-           coalesce(p.call_id, '') as call_id, coalesce(p.returned_uids, '{}') as returned_uids
+           coalesce(p.call_id, '') as call_id, coalesce(p.returned_uids, '{}') as returned_uids,
+           (select log_index from knowledge.audit_leaf l where l.event_id = e.event_id) as log_index
       from knowledge.audit_event e
       left join knowledge.audit_payload p
         on p.event_id = e.event_id and p.audit_class = e.audit_class
@@ -88,7 +90,8 @@ LIST: LiteralString = """
            coalesce(p.actor, '') as actor, coalesce(p.on_behalf_of, '') as on_behalf_of,
            coalesce(p.purpose, '') as purpose, coalesce(p.resources, '{}') as resources,
            coalesce(p.subject_ids, '{}') as subject_ids, coalesce(p.peer, '') as peer,
-           coalesce(p.call_id, '') as call_id, coalesce(p.returned_uids, '{}') as returned_uids
+           coalesce(p.call_id, '') as call_id, coalesce(p.returned_uids, '{}') as returned_uids,
+           (select log_index from knowledge.audit_leaf l where l.event_id = e.event_id) as log_index
       from knowledge.audit_event e
       left join knowledge.audit_payload p
         on p.event_id = e.event_id and p.audit_class = e.audit_class
@@ -130,4 +133,31 @@ def _event(row: Record) -> AuditEvent:
         row["call_id"],
         row["leaf"],
         tuple(row["returned_uids"]),
+        row["log_index"],
+    )
+
+
+def event_of_entry(row: Record) -> AuditEvent:
+    """A row of `ledger_entries` whose event is there; empty parts where the payload is erased."""
+    return AuditEvent(
+        row["event_id"],
+        row["occurred_at"],
+        row["recorded_at"],
+        row["rpc"],
+        row["action"],
+        row["audit_class"],
+        row["outcome"],
+        row["grpc_code"],
+        row["collection_uid"],
+        row["result_count"],
+        row["actor"] or "",
+        row["on_behalf_of"] or "",
+        row["purpose"] or "",
+        tuple(row["resources"] or ()),
+        tuple(row["subject_ids"] or ()),
+        row["peer"] or "",
+        row["call_id"] or "",
+        row["leaf"],
+        tuple(row["returned_uids"] or ()),
+        row["log_index"],
     )

@@ -1,0 +1,35 @@
+"""A sequencer alone, for test_sequencers: `DSN PAUSE_SECONDS`. It stays so long in each batch."""
+
+import asyncio
+import os
+import sys
+from contextlib import suppress
+
+import asyncpg
+
+from knowledged.connection import connect
+from knowledged.ledger import sequencing
+from knowledged.ledger.sequencing import sequence
+
+
+async def work(dsn: str, pause_seconds: float) -> None:
+    while True:
+        conn = await connect(dsn)
+        # Whoever was stopped finds its connection gone, as a server's pool does.
+        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            await batches(conn, pause_seconds)
+        conn.terminate()
+
+
+async def batches(conn, pause_seconds: float) -> None:
+    while True:
+        async with conn.transaction():
+            done = await sequence(conn, 500)
+            if done is not None and done.added:
+                print("inside", flush=True)
+                await asyncio.sleep(pause_seconds)
+        await asyncio.sleep(0.02)
+
+
+sequencing.LIMIT_SECONDS = float(os.environ.get("SEQUENCER_LIMIT_SECONDS", "10"))
+asyncio.run(work(sys.argv[1], float(sys.argv[2])))
