@@ -12,7 +12,7 @@ from knowledged.names import collection_of, document_of, new_id
 from knowledged.services import pack
 from knowledged.services.document_writing import Asked, DocumentWriter, Update
 from knowledged.services.drafts import DOCUMENT_PATHS, mask_paths
-from knowledged.services.listing import by_attribute, document_condition, parsed_filter
+from knowledged.services.listing import by_attribute, document_condition, document_filter
 from knowledged.services.recording import request_key
 from knowledged.services.supplies import Supplies, granted
 from knowledged.store import documents
@@ -62,7 +62,7 @@ class Documents:
     ) -> pb.ListDocumentsResponse:
         checks, order_by = Checks(), request.order_by or "create_time"
         (collection_id,) = checks.name("parent", request.parent, collection_of, COLLECTION_SHAPE)
-        asked = parsed_filter(checks, request)
+        asked = document_filter(checks, request)
         position = by_attribute("document_uid")
         listing = self._supplies.lists.listing(checks, call, request, ORDERS, order_by, position)
         space = await self._supplies.directory.resolve(call, collection_id)

@@ -147,6 +147,13 @@ def filter_condition(
         return compile_filter(None, fields, first_parameter)
 
 
+def document_filter(checks: Checks, request: Any) -> Filter | None:
+    """The request's filter over documents; its faults go to the checks, but for those that only
+    the types show which the collection declares."""
+    filter_condition(checks, request, Fields(DOCUMENT_FIELDS), 1)
+    return None if checks.violations else parsed_filter(checks, request)
+
+
 def document_condition(
     asked: Filter | None, collection: Collection, first_parameter: int
 ) -> Condition:
