@@ -47,6 +47,7 @@ from knowledged.page_token import PageTokens
 from knowledged.pgvector_release import indexes_are_sound
 from knowledged.reflection import V1_NAME, add_reflection
 from knowledged.secret import RootSecret
+from knowledged.services.aggregation import Aggregation
 from knowledged.services.audit import Audit
 from knowledged.services.chunks import Chunks
 from knowledged.services.collections import Collections
@@ -110,7 +111,11 @@ def hall(parts: Parts, audit: Auditing) -> list[Interceptor]:
 def services(supplies: Supplies) -> dict[str, tuple[object, ...]]:
     """Our services by their full names, each as the objects that have its RPCs as methods."""
     return {
-        "knowledge.v1.KnowledgeService": (Collections(supplies), Documents(supplies)),
+        "knowledge.v1.KnowledgeService": (
+            Collections(supplies),
+            Documents(supplies),
+            Aggregation(supplies),
+        ),
         "knowledge.v1.VectorService": (Chunks(supplies), Search(supplies)),
         "knowledge.v1.AuditService": (Audit(supplies),),
         "knowledge.v1.ConfigService": (Config(supplies),),

@@ -61,6 +61,7 @@ def requests(name: str, event_id: str) -> dict[str, Message]:
         ),
         f"{KNOWLEDGE}GetDocument": k.GetDocumentRequest(name=document),
         f"{KNOWLEDGE}ListDocuments": k.ListDocumentsRequest(parent=name),
+        f"{KNOWLEDGE}AggregateDocuments": k.AggregateDocumentsRequest(parent=name),
         f"{KNOWLEDGE}UpdateDocument": k.UpdateDocumentRequest(
             document=d.Document(name=document, title="changed"), allow_missing=True
         ),
@@ -93,6 +94,7 @@ ALLOWED = {
     f"{KNOWLEDGE}CreateDocument": {"writer", "admin"},
     f"{KNOWLEDGE}GetDocument": {"reader", "writer", "admin"},
     f"{KNOWLEDGE}ListDocuments": {"reader", "writer", "admin"},
+    f"{KNOWLEDGE}AggregateDocuments": {"reader", "writer", "admin"},
     f"{KNOWLEDGE}UpdateDocument": {"writer", "admin"},
     f"{KNOWLEDGE}DeleteDocument": {"writer", "admin"},
     f"{VECTOR}UpsertChunks": {"writer", "admin"},

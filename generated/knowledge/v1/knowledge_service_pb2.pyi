@@ -578,6 +578,204 @@ class ListDocumentsResponse(_message.Message):
 Global___ListDocumentsResponse: _TypeAlias = ListDocumentsResponse  # noqa: Y015
 
 @_typing.final
+class AggregateDocumentsRequest(_message.Message):
+    """Asks how many documents there are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FilterValuesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _struct_pb2.Value: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _struct_pb2.Value | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    FILTER_VALUES_FIELD_NUMBER: _builtins.int
+    SHOW_DELETED_FIELD_NUMBER: _builtins.int
+    FACETS_FIELD_NUMBER: _builtins.int
+    ESTIMATE_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """"collections/{collection}"."""
+    filter: _builtins.str
+    """As in ListDocumentsRequest. Default: all documents."""
+    show_deleted: _builtins.bool
+    """Deleted ones, too."""
+    estimate: _builtins.bool
+    """Estimate where counting would take long: the planner's count, and facets of a sample of about
+    10,000 documents. Default: count exactly.
+    """
+    @_builtins.property
+    def filter_values(self) -> _containers.MessageMap[_builtins.str, _struct_pb2.Value]:
+        """Values that the filter names as @name."""
+
+    @_builtins.property
+    def facets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Facet]:
+        """Fields to count by; at most 16, whose limits together are at most 1000."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        filter_values: _abc.Mapping[_builtins.str, _struct_pb2.Value] | None = ...,
+        show_deleted: _builtins.bool = ...,
+        facets: _abc.Iterable[Global___Facet] | None = ...,
+        estimate: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimate", b"estimate", "facets", b"facets", "filter", b"filter", "filter_values", b"filter_values", "parent", b"parent", "show_deleted", b"show_deleted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AggregateDocumentsRequest: _TypeAlias = AggregateDocumentsRequest  # noqa: Y015
+
+@_typing.final
+class Facet(_message.Message):
+    """A field to count by. A value counts once a document, and `path:value` is the filter that selects
+    those documents: an array gives its elements, an object its keys; null and texts over 2048 bytes
+    give nothing.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """document_id, title, mime_type, source_uri, state, origin, revision, labels, labels.{key}, subject_ids,
+    metadata or a path in it, as in docs/filters.md; at most 1024 characters.
+    """
+    limit: _builtins.int
+    """At most so many values, 1 to 1000. Default: 10."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        limit: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "limit", b"limit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "limit", b"limit", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
+    _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
+
+Global___Facet: _TypeAlias = Facet  # noqa: Y015
+
+@_typing.final
+class AggregateDocumentsResponse(_message.Message):
+    """The counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_COUNT_FIELD_NUMBER: _builtins.int
+    FACETS_FIELD_NUMBER: _builtins.int
+    ESTIMATED_FIELD_NUMBER: _builtins.int
+    document_count: _builtins.int
+    """Documents that the filter selects."""
+    estimated: _builtins.bool
+    """Whether the counts are estimates."""
+    @_builtins.property
+    def facets(self) -> _containers.RepeatedCompositeFieldContainer[Global___FacetCounts]:
+        """In the order asked for."""
+
+    def __init__(
+        self,
+        *,
+        document_count: _builtins.int = ...,
+        facets: _abc.Iterable[Global___FacetCounts] | None = ...,
+        estimated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_count", b"document_count", "estimated", b"estimated", "facets", b"facets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AggregateDocumentsResponse: _TypeAlias = AggregateDocumentsResponse  # noqa: Y015
+
+@_typing.final
+class FacetCounts(_message.Message):
+    """The counts of one facet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    DISTINCT_COUNT_FIELD_NUMBER: _builtins.int
+    MISSING_COUNT_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """As asked for."""
+    distinct_count: _builtins.int
+    """Different values there are; of an estimate: in the sample."""
+    missing_count: _builtins.int
+    """Documents without any value."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___FacetValue]:
+        """The most frequent first; ties by value."""
+
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        values: _abc.Iterable[Global___FacetValue] | None = ...,
+        distinct_count: _builtins.int = ...,
+        missing_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["distinct_count", b"distinct_count", "missing_count", b"missing_count", "path", b"path", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FacetCounts: _TypeAlias = FacetCounts  # noqa: Y015
+
+@_typing.final
+class FacetValue(_message.Message):
+    """A value and its documents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    DOCUMENT_COUNT_FIELD_NUMBER: _builtins.int
+    document_count: _builtins.int
+    """How many documents have it."""
+    @_builtins.property
+    def value(self) -> _struct_pb2.Value:
+        """A string, number or bool; of state and origin their name in filters."""
+
+    def __init__(
+        self,
+        *,
+        value: _struct_pb2.Value | None = ...,
+        document_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_count", b"document_count", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FacetValue: _TypeAlias = FacetValue  # noqa: Y015
+
+@_typing.final
 class UpdateDocumentRequest(_message.Message):
     """Asks for a change of a document."""
 

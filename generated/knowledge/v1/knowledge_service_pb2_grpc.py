@@ -79,6 +79,11 @@ class KnowledgeServiceStub:
                 request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.ListDocumentsRequest.SerializeToString,
                 response_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.ListDocumentsResponse.FromString,
                 _registered_method=True)
+        self.AggregateDocuments = channel.unary_unary(
+                '/knowledge.v1.KnowledgeService/AggregateDocuments',
+                request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.AggregateDocumentsRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.AggregateDocumentsResponse.FromString,
+                _registered_method=True)
         self.UpdateDocument = channel.unary_unary(
                 '/knowledge.v1.KnowledgeService/UpdateDocument',
                 request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.UpdateDocumentRequest.SerializeToString,
@@ -155,6 +160,14 @@ class KnowledgeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AggregateDocuments(self, request, context):
+        """Counts a collection's documents under a filter, and by the values of fields (facets). All counts of
+        one answer are of one moment.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UpdateDocument(self, request, context):
         """Changes a document and makes a new revision; only text that changed is embedded again.
         """
@@ -211,6 +224,11 @@ def add_KnowledgeServiceServicer_to_server(servicer, server):
                     servicer.ListDocuments,
                     request_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.ListDocumentsRequest.FromString,
                     response_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.ListDocumentsResponse.SerializeToString,
+            ),
+            'AggregateDocuments': grpc.unary_unary_rpc_method_handler(
+                    servicer.AggregateDocuments,
+                    request_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.AggregateDocumentsRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.AggregateDocumentsResponse.SerializeToString,
             ),
             'UpdateDocument': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateDocument,
@@ -444,6 +462,33 @@ class KnowledgeService:
             '/knowledge.v1.KnowledgeService/ListDocuments',
             knowledge_dot_v1_dot_knowledge__service__pb2.ListDocumentsRequest.SerializeToString,
             knowledge_dot_v1_dot_knowledge__service__pb2.ListDocumentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AggregateDocuments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.KnowledgeService/AggregateDocuments',
+            knowledge_dot_v1_dot_knowledge__service__pb2.AggregateDocumentsRequest.SerializeToString,
+            knowledge_dot_v1_dot_knowledge__service__pb2.AggregateDocumentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,6 +54,10 @@ class KnowledgeServiceStub:
     """Reads a document, deleted ones too."""
     ListDocuments: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.ListDocumentsRequest, _knowledge_service_pb2.ListDocumentsResponse]
     """Lists a collection's documents, without content unless asked."""
+    AggregateDocuments: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.AggregateDocumentsRequest, _knowledge_service_pb2.AggregateDocumentsResponse]
+    """Counts a collection's documents under a filter, and by the values of fields (facets). All counts of
+    one answer are of one moment.
+    """
     UpdateDocument: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.UpdateDocumentRequest, _knowledge_service_pb2.UpdateDocumentResponse]
     """Changes a document and makes a new revision; only text that changed is embedded again."""
     DeleteDocument: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.DeleteDocumentRequest, _knowledge_service_pb2.DeleteDocumentResponse]
@@ -85,6 +89,10 @@ class KnowledgeServiceAsyncStub(KnowledgeServiceStub):
     """Reads a document, deleted ones too."""
     ListDocuments: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.ListDocumentsRequest, _knowledge_service_pb2.ListDocumentsResponse]  # type: ignore[assignment]
     """Lists a collection's documents, without content unless asked."""
+    AggregateDocuments: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.AggregateDocumentsRequest, _knowledge_service_pb2.AggregateDocumentsResponse]  # type: ignore[assignment]
+    """Counts a collection's documents under a filter, and by the values of fields (facets). All counts of
+    one answer are of one moment.
+    """
     UpdateDocument: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.UpdateDocumentRequest, _knowledge_service_pb2.UpdateDocumentResponse]  # type: ignore[assignment]
     """Changes a document and makes a new revision; only text that changed is embedded again."""
     DeleteDocument: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.DeleteDocumentRequest, _knowledge_service_pb2.DeleteDocumentResponse]  # type: ignore[assignment]
@@ -161,6 +169,16 @@ class KnowledgeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_knowledge_service_pb2.ListDocumentsResponse, _abc.Awaitable[_knowledge_service_pb2.ListDocumentsResponse]]:
         """Lists a collection's documents, without content unless asked."""
+
+    @_abc_1.abstractmethod
+    def AggregateDocuments(
+        self,
+        request: _knowledge_service_pb2.AggregateDocumentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_knowledge_service_pb2.AggregateDocumentsResponse, _abc.Awaitable[_knowledge_service_pb2.AggregateDocumentsResponse]]:
+        """Counts a collection's documents under a filter, and by the values of fields (facets). All counts of
+        one answer are of one moment.
+        """
 
     @_abc_1.abstractmethod
     def UpdateDocument(

@@ -36,6 +36,7 @@ from knowledged.filters.values import Fault, Scalar, Value, bound_value, unquote
 
 LONGEST_FILTER = 8_192
 DEEPEST_NESTING = 32
+LONGEST_PATH = 1_024
 MOST_TERMS = 200
 _INSTANT_EXPECTED = "an RFC 3339 timestamp in quotes or a bound one is expected"
 
@@ -60,6 +61,19 @@ def parse(
     if unused:
         raise Invalid(Violation(f"{field}_values", f"{unused} of the bound values not used"))
     return Filter(expression, field) if expression else None
+
+
+def parse_path(text: str, field: str) -> tuple[str, ...]:
+    """The keys of a dotted path as filters write it; `field` is what a fault is reported for."""
+    try:
+        if len(text) > LONGEST_PATH:
+            raise Fault(f"the path is longer than {LONGEST_PATH} characters", LONGEST_PATH + 1)
+        first, *others = tokens(text)
+        if first.kind is not TokenKind.PATH or others[0].kind is not TokenKind.END:
+            raise Fault("a field and nothing else is expected", first.position)
+        return segments(first)
+    except Fault as fault:
+        raise fault.invalid(field) from None
 
 
 def _scanned(text: str) -> list[Token]:

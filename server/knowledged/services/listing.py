@@ -158,8 +158,11 @@ def document_condition(
     asked: Filter | None, collection: Collection, first_parameter: int
 ) -> Condition:
     """A filter over a collection's documents as SQL; what the collection declares has its type."""
-    fields = Fields(DOCUMENT_FIELDS, typed=typed(collection.filter_fields))
-    return compile_filter(asked, fields, first_parameter)
+    return compile_filter(asked, document_fields(collection), first_parameter)
+
+
+def document_fields(collection: Collection) -> Fields:
+    return Fields(DOCUMENT_FIELDS, typed=typed(collection.filter_fields))
 
 
 def by_attribute(tie: str) -> Callable[[Any, str], Position]:

@@ -134,21 +134,27 @@ _TYPED: Mapping[Kind, LiteralString] = {
 def typed_target(document: Document, kind: Kind) -> Target:
     """A field inside `document` that the collection declares, where no vector row carries it."""
     if kind in (Kind.TIMESTAMP, Kind.STRING_LIST):
-        return _typed_value(document, kind)
+        return _typed_single(document, kind)
     return _Typed(document, kind)
 
 
-def _typed_value(document: Document, kind: Kind) -> Target:
+def typed_value(document: Document, kind: Kind) -> str:
+    """The field's value if it is of the kind, else null; not for TIMESTAMP."""
+    return _TYPED[kind].replace("{here}", document.here())
+
+
+def _typed_single(document: Document, kind: Kind) -> Target:
     def operand(value: Scalar, at: int) -> object:
         return declared_operand(kind, value, at)
 
     def instant(value: Scalar, at: int) -> object:
         return column_operand(Column("", Kind.TIMESTAMP), value, at)
 
-    here, bound = document.here(), document.bound
+    bound = document.bound
     if kind is Kind.TIMESTAMP:
-        return Single(instant_in(here, bound), kind, SQL_TYPES[kind], instant, bound)
-    sql = _TYPED[kind].replace("{here}", here)
+        found = instant_in(document.here(), bound)
+        return Single(found, kind, SQL_TYPES[kind], instant, bound)
+    sql = typed_value(document, kind)
     if kind is Kind.STRING_LIST:
         return StringList(sql, "@>", "'[]'::jsonb", operand, bound.bind_json)
     return Single(sql, kind, SQL_TYPES[kind], operand, bound)
@@ -181,4 +187,4 @@ class _Typed:
         return self._value().absent()
 
     def _value(self) -> Target:
-        return _typed_value(self.document, self.kind)
+        return _typed_single(self.document, self.kind)
