@@ -54,6 +54,7 @@ from knowledged.services.collections import Collections
 from knowledged.services.config import Config
 from knowledged.services.documents import Documents
 from knowledged.services.drafts import Drafts
+from knowledged.services.exchange import Exchange
 from knowledged.services.health import Health
 from knowledged.services.listing import Lists, PageSizes
 from knowledged.services.search import Search
@@ -115,6 +116,7 @@ def services(supplies: Supplies) -> dict[str, tuple[object, ...]]:
             Collections(supplies),
             Documents(supplies),
             Aggregation(supplies),
+            Exchange(supplies),
         ),
         "knowledge.v1.VectorService": (Chunks(supplies), Search(supplies)),
         "knowledge.v1.AuditService": (Audit(supplies),),

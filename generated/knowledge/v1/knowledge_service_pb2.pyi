@@ -9,9 +9,11 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from knowledge.v1 import audit_receipt_pb2 as _audit_receipt_pb2
 from knowledge.v1 import collection_pb2 as _collection_pb2
 from knowledge.v1 import document_pb2 as _document_pb2
+from knowledge.v1 import intake_pb2 as _intake_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -22,6 +24,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _IfExists:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IfExistsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IfExists.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    IF_EXISTS_UNSPECIFIED: _IfExists.ValueType  # 0
+    """The default."""
+    IF_EXISTS_SKIP: _IfExists.ValueType  # 1
+    """It is a duplicate; nothing is written."""
+    IF_EXISTS_UPDATE: _IfExists.ValueType  # 2
+    """It is updated where it differs: all fields take the item's values."""
+
+class IfExists(_IfExists, metaclass=_IfExistsEnumTypeWrapper):
+    """What becomes of a document whose id is there already. That of a deleted one fails, ALREADY_EXISTS."""
+
+IF_EXISTS_UNSPECIFIED: IfExists.ValueType  # 0
+"""The default."""
+IF_EXISTS_SKIP: IfExists.ValueType  # 1
+"""It is a duplicate; nothing is written."""
+IF_EXISTS_UPDATE: IfExists.ValueType  # 2
+"""It is updated where it differs: all fields take the item's values."""
+Global___IfExists: _TypeAlias = IfExists  # noqa: Y015
 
 @_typing.final
 class CreateCollectionRequest(_message.Message):
@@ -774,6 +800,146 @@ class FacetValue(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FacetValue: _TypeAlias = FacetValue  # noqa: Y015
+
+@_typing.final
+class ImportDocumentsRequest(_message.Message):
+    """A start, then items."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def start(self) -> Global___ImportStart:
+        """The first message, and no other."""
+
+    @_builtins.property
+    def item(self) -> Global___ImportItem:
+        """Every other message."""
+
+    def __init__(
+        self,
+        *,
+        start: Global___ImportStart | None = ...,
+        item: Global___ImportItem | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "message", b"message", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "message", b"message", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["start", "item"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___ImportDocumentsRequest: _TypeAlias = ImportDocumentsRequest  # noqa: Y015
+
+@_typing.final
+class ImportStart(_message.Message):
+    """Where documents go, and what is done with those that are there already."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    IF_EXISTS_FIELD_NUMBER: _builtins.int
+    UNIQUE_CONTENT_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """"collections/{collection}"."""
+    if_exists: Global___IfExists.ValueType
+    """What becomes of a document whose id is there. Default: IF_EXISTS_SKIP."""
+    unique_content: _builtins.bool
+    """Also a document with an id counts as a duplicate when another one has the same content. (One
+    without an id always does.) Default: false.
+    """
+    @_builtins.property
+    def session(self) -> _intake_pb2.IntakeSession:
+        """To go on after a break. Default: a new session."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        session: _intake_pb2.IntakeSession | None = ...,
+        if_exists: Global___IfExists.ValueType = ...,
+        unique_content: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_exists", b"if_exists", "parent", b"parent", "session", b"session", "unique_content", b"unique_content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportStart: _TypeAlias = ImportStart  # noqa: Y015
+
+@_typing.final
+class ImportItem(_message.Message):
+    """A document."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    DOCUMENT_ID_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """1 for the first of the session, then one more each."""
+    document_id: _builtins.str
+    """The id to give it: 1 to 128 printable characters without "/". Default: made by the server."""
+    @_builtins.property
+    def document(self) -> _document_pb2.Document:
+        """The document; what is output only is ignored."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        document_id: _builtins.str = ...,
+        document: _document_pb2.Document | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "document_id", b"document_id", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportItem: _TypeAlias = ImportItem  # noqa: Y015
+
+@_typing.final
+class ImportDocumentsResponse(_message.Message):
+    """Answers to an import."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STARTED_FIELD_NUMBER: _builtins.int
+    ACKS_FIELD_NUMBER: _builtins.int
+    FINISHED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def started(self) -> _intake_pb2.IntakeStarted:
+        """The first answer."""
+
+    @_builtins.property
+    def acks(self) -> _intake_pb2.IntakeAcks:
+        """What became of items."""
+
+    @_builtins.property
+    def finished(self) -> _intake_pb2.IntakeFinished:
+        """The last answer."""
+
+    def __init__(
+        self,
+        *,
+        started: _intake_pb2.IntakeStarted | None = ...,
+        acks: _intake_pb2.IntakeAcks | None = ...,
+        finished: _intake_pb2.IntakeFinished | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "finished", b"finished", "message", b"message", "started", b"started"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "finished", b"finished", "message", b"message", "started", b"started"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["started", "acks", "finished"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___ImportDocumentsResponse: _TypeAlias = ImportDocumentsResponse  # noqa: Y015
 
 @_typing.final
 class UpdateDocumentRequest(_message.Message):

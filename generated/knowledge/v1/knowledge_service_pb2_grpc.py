@@ -84,6 +84,11 @@ class KnowledgeServiceStub:
                 request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.AggregateDocumentsRequest.SerializeToString,
                 response_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.AggregateDocumentsResponse.FromString,
                 _registered_method=True)
+        self.ImportDocuments = channel.stream_stream(
+                '/knowledge.v1.KnowledgeService/ImportDocuments',
+                request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.ImportDocumentsRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.ImportDocumentsResponse.FromString,
+                _registered_method=True)
         self.UpdateDocument = channel.unary_unary(
                 '/knowledge.v1.KnowledgeService/UpdateDocument',
                 request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.UpdateDocumentRequest.SerializeToString,
@@ -168,6 +173,15 @@ class KnowledgeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportDocuments(self, request_iterator, context):
+        """Brings many documents, by the stream protocol of intake.proto. Each item ends by itself; those that
+        come together are committed together, each with its own audit event. An item that breaks a limit
+        fails alone; a message over the message limit ends the stream.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UpdateDocument(self, request, context):
         """Changes a document and makes a new revision; only text that changed is embedded again.
         """
@@ -229,6 +243,11 @@ def add_KnowledgeServiceServicer_to_server(servicer, server):
                     servicer.AggregateDocuments,
                     request_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.AggregateDocumentsRequest.FromString,
                     response_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.AggregateDocumentsResponse.SerializeToString,
+            ),
+            'ImportDocuments': grpc.stream_stream_rpc_method_handler(
+                    servicer.ImportDocuments,
+                    request_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.ImportDocumentsRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.ImportDocumentsResponse.SerializeToString,
             ),
             'UpdateDocument': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateDocument,
@@ -489,6 +508,33 @@ class KnowledgeService:
             '/knowledge.v1.KnowledgeService/AggregateDocuments',
             knowledge_dot_v1_dot_knowledge__service__pb2.AggregateDocumentsRequest.SerializeToString,
             knowledge_dot_v1_dot_knowledge__service__pb2.AggregateDocumentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportDocuments(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/knowledge.v1.KnowledgeService/ImportDocuments',
+            knowledge_dot_v1_dot_knowledge__service__pb2.ImportDocumentsRequest.SerializeToString,
+            knowledge_dot_v1_dot_knowledge__service__pb2.ImportDocumentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -58,6 +58,11 @@ class KnowledgeServiceStub:
     """Counts a collection's documents under a filter, and by the values of fields (facets). All counts of
     one answer are of one moment.
     """
+    ImportDocuments: _grpc.StreamStreamMultiCallable[_knowledge_service_pb2.ImportDocumentsRequest, _knowledge_service_pb2.ImportDocumentsResponse]
+    """Brings many documents, by the stream protocol of intake.proto. Each item ends by itself; those that
+    come together are committed together, each with its own audit event. An item that breaks a limit
+    fails alone; a message over the message limit ends the stream.
+    """
     UpdateDocument: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.UpdateDocumentRequest, _knowledge_service_pb2.UpdateDocumentResponse]
     """Changes a document and makes a new revision; only text that changed is embedded again."""
     DeleteDocument: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.DeleteDocumentRequest, _knowledge_service_pb2.DeleteDocumentResponse]
@@ -92,6 +97,11 @@ class KnowledgeServiceAsyncStub(KnowledgeServiceStub):
     AggregateDocuments: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.AggregateDocumentsRequest, _knowledge_service_pb2.AggregateDocumentsResponse]  # type: ignore[assignment]
     """Counts a collection's documents under a filter, and by the values of fields (facets). All counts of
     one answer are of one moment.
+    """
+    ImportDocuments: _aio.StreamStreamMultiCallable[_knowledge_service_pb2.ImportDocumentsRequest, _knowledge_service_pb2.ImportDocumentsResponse]  # type: ignore[assignment]
+    """Brings many documents, by the stream protocol of intake.proto. Each item ends by itself; those that
+    come together are committed together, each with its own audit event. An item that breaks a limit
+    fails alone; a message over the message limit ends the stream.
     """
     UpdateDocument: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.UpdateDocumentRequest, _knowledge_service_pb2.UpdateDocumentResponse]  # type: ignore[assignment]
     """Changes a document and makes a new revision; only text that changed is embedded again."""
@@ -178,6 +188,17 @@ class KnowledgeServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_knowledge_service_pb2.AggregateDocumentsResponse, _abc.Awaitable[_knowledge_service_pb2.AggregateDocumentsResponse]]:
         """Counts a collection's documents under a filter, and by the values of fields (facets). All counts of
         one answer are of one moment.
+        """
+
+    @_abc_1.abstractmethod
+    def ImportDocuments(
+        self,
+        request_iterator: _MaybeAsyncIterator[_knowledge_service_pb2.ImportDocumentsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_knowledge_service_pb2.ImportDocumentsResponse], _abc.AsyncIterator[_knowledge_service_pb2.ImportDocumentsResponse]]:
+        """Brings many documents, by the stream protocol of intake.proto. Each item ends by itself; those that
+        come together are committed together, each with its own audit event. An item that breaks a limit
+        fails alone; a message over the message limit ends the stream.
         """
 
     @_abc_1.abstractmethod
