@@ -267,6 +267,8 @@ def _supplies(parts: Parts, workers: TextWorkers, uses_indexes: bool) -> Supplie
         max_search_limit=s.max_search_limit,
         max_embed_texts=s.max_embed_texts,
         max_inline_chunks=s.inline_chunks,
+        max_export_seconds=s.max_export_seconds,
+        max_concurrent_exports=s.max_concurrent_exports,
     )
     return Supplies(
         database=parts.database,

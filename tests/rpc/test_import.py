@@ -284,10 +284,9 @@ async def test_two_streams_that_bring_the_same_ids_double_nothing(
     assert all(set(each.states) <= {CREATED, DUPLICATE} for each in done)
 
 
-async def test_another_caller_has_sessions_of_its_own(secured_server: SecuredServer) -> None:
-    """And cannot stream into a collection that it is not granted."""
+async def test_nobody_streams_into_a_collection_not_granted(secured_server: SecuredServer) -> None:
     knowledge: Any = KnowledgeServiceStub(secured_server.channel)
-    foreign = [start(secured_server.foreign)]
+    foreign = [start(secured_server.foreign.name)]
     stream = knowledge.ImportDocuments(
         iter(foreign), metadata=secured_server.metadata("confined-writer")
     )

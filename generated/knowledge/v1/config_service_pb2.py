@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from knowledge.v1 import options_pb2 as knowledge_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!knowledge/v1/config_service.proto\x12\x0cknowledge.v1\x1a\x1aknowledge/v1/options.proto\"\x16\n\x14GetServerInfoRequest\"\xd3\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x1a\n\x12postgresql_version\x18\x02 \x01(\t\x12\x18\n\x10pgvector_version\x18\x03 \x01(\t\x12\x16\n\x0eschema_version\x18\x04 \x01(\x05\x12\x35\n\x0f\x65mbedding_model\x18\x05 \x01(\x0b\x32\x1c.knowledge.v1.EmbeddingModel\x12$\n\x06limits\x18\x06 \x01(\x0b\x32\x14.knowledge.v1.Limits\"_\n\x0e\x45mbeddingModel\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x02 \x01(\t\x12\x11\n\tdimension\x18\x03 \x01(\x05\x12\x12\n\nmax_tokens\x18\x04 \x01(\x05\"\xc1\x01\n\x06Limits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\x03\x12\x1e\n\x16max_content_characters\x18\x02 \x01(\x03\x12\x17\n\x0fmax_batch_items\x18\x03 \x01(\x05\x12\x15\n\rmax_page_size\x18\x04 \x01(\x05\x12\x18\n\x10max_search_limit\x18\x05 \x01(\x05\x12\x17\n\x0fmax_embed_texts\x18\x06 \x01(\x05\x12\x19\n\x11max_inline_chunks\x18\x07 \x01(\x05\x32~\n\rConfigService\x12m\n\rGetServerInfo\x12\".knowledge.v1.GetServerInfoRequest\x1a#.knowledge.v1.GetServerInfoResponse\"\x13\xa2\xbb\x18\x0f\n\x0bserver.info\x10\x01\x42\x61\n\x1b\x64\x65v.knowledged.knowledge.v1P\x01Z@github.com/knowledged/knowledged/gen/go/knowledge/v1;knowledgev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!knowledge/v1/config_service.proto\x12\x0cknowledge.v1\x1a\x1aknowledge/v1/options.proto\"\x16\n\x14GetServerInfoRequest\"\xd3\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x1a\n\x12postgresql_version\x18\x02 \x01(\t\x12\x18\n\x10pgvector_version\x18\x03 \x01(\t\x12\x16\n\x0eschema_version\x18\x04 \x01(\x05\x12\x35\n\x0f\x65mbedding_model\x18\x05 \x01(\x0b\x32\x1c.knowledge.v1.EmbeddingModel\x12$\n\x06limits\x18\x06 \x01(\x0b\x32\x14.knowledge.v1.Limits\"_\n\x0e\x45mbeddingModel\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x02 \x01(\t\x12\x11\n\tdimension\x18\x03 \x01(\x05\x12\x12\n\nmax_tokens\x18\x04 \x01(\x05\"\xfd\x01\n\x06Limits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\x03\x12\x1e\n\x16max_content_characters\x18\x02 \x01(\x03\x12\x17\n\x0fmax_batch_items\x18\x03 \x01(\x05\x12\x15\n\rmax_page_size\x18\x04 \x01(\x05\x12\x18\n\x10max_search_limit\x18\x05 \x01(\x05\x12\x17\n\x0fmax_embed_texts\x18\x06 \x01(\x05\x12\x19\n\x11max_inline_chunks\x18\x07 \x01(\x05\x12\x1a\n\x12max_export_seconds\x18\x14 \x01(\x05\x12\x1e\n\x16max_concurrent_exports\x18\x15 \x01(\x05\x32~\n\rConfigService\x12m\n\rGetServerInfo\x12\".knowledge.v1.GetServerInfoRequest\x1a#.knowledge.v1.GetServerInfoResponse\"\x13\xa2\xbb\x18\x0f\n\x0bserver.info\x10\x01\x42\x61\n\x1b\x64\x65v.knowledged.knowledge.v1P\x01Z@github.com/knowledged/knowledged/gen/go/knowledge/v1;knowledgev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,7 +42,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EMBEDDINGMODEL']._serialized_start=317
   _globals['_EMBEDDINGMODEL']._serialized_end=412
   _globals['_LIMITS']._serialized_start=415
-  _globals['_LIMITS']._serialized_end=608
-  _globals['_CONFIGSERVICE']._serialized_start=610
-  _globals['_CONFIGSERVICE']._serialized_end=736
+  _globals['_LIMITS']._serialized_end=668
+  _globals['_CONFIGSERVICE']._serialized_start=670
+  _globals['_CONFIGSERVICE']._serialized_end=796
 # @@protoc_insertion_point(module_scope)

@@ -80,6 +80,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A bug of ours; the call id leads to its cause in the server's log."""
     ERROR_REASON_AUDIT_UNAVAILABLE: _ErrorReason.ValueType  # 33
     """The read could not be recorded in the audit log, so it is not answered."""
+    ERROR_REASON_SNAPSHOT_EXPIRED: _ErrorReason.ValueType  # 40
+    """An export took longer than the server keeps its snapshot; export less at once, or read faster."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed, for programs: ErrorInfo.reason holds the name without the prefix
@@ -144,4 +146,6 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 27
 """A bug of ours; the call id leads to its cause in the server's log."""
 ERROR_REASON_AUDIT_UNAVAILABLE: ErrorReason.ValueType  # 33
 """The read could not be recorded in the audit log, so it is not answered."""
+ERROR_REASON_SNAPSHOT_EXPIRED: ErrorReason.ValueType  # 40
+"""An export took longer than the server keeps its snapshot; export less at once, or read faster."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

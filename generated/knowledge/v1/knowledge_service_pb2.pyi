@@ -942,6 +942,87 @@ class ImportDocumentsResponse(_message.Message):
 Global___ImportDocumentsResponse: _TypeAlias = ImportDocumentsResponse  # noqa: Y015
 
 @_typing.final
+class ExportDocumentsRequest(_message.Message):
+    """Asks for all documents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FilterValuesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _struct_pb2.Value: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _struct_pb2.Value | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    FILTER_VALUES_FIELD_NUMBER: _builtins.int
+    SHOW_DELETED_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """"collections/{collection}"."""
+    filter: _builtins.str
+    """As in ListDocumentsRequest. Default: all documents."""
+    show_deleted: _builtins.bool
+    """Deleted ones, too."""
+    @_builtins.property
+    def filter_values(self) -> _containers.MessageMap[_builtins.str, _struct_pb2.Value]:
+        """Values that the filter names as @name."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        filter_values: _abc.Mapping[_builtins.str, _struct_pb2.Value] | None = ...,
+        show_deleted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "filter_values", b"filter_values", "parent", b"parent", "show_deleted", b"show_deleted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportDocumentsRequest: _TypeAlias = ExportDocumentsRequest  # noqa: Y015
+
+@_typing.final
+class ExportDocumentsResponse(_message.Message):
+    """Some of the documents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def documents(self) -> _containers.RepeatedCompositeFieldContainer[_document_pb2.Document]:
+        """Whole; about 1 MiB, at least one, at most 1000. A collection without any gives no answer."""
+
+    def __init__(
+        self,
+        *,
+        documents: _abc.Iterable[_document_pb2.Document] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportDocumentsResponse: _TypeAlias = ExportDocumentsResponse  # noqa: Y015
+
+@_typing.final
 class UpdateDocumentRequest(_message.Message):
     """Asks for a change of a document."""
 

@@ -89,6 +89,11 @@ class KnowledgeServiceStub:
                 request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.ImportDocumentsRequest.SerializeToString,
                 response_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.ImportDocumentsResponse.FromString,
                 _registered_method=True)
+        self.ExportDocuments = channel.unary_stream(
+                '/knowledge.v1.KnowledgeService/ExportDocuments',
+                request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.ExportDocumentsRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.ExportDocumentsResponse.FromString,
+                _registered_method=True)
         self.UpdateDocument = channel.unary_unary(
                 '/knowledge.v1.KnowledgeService/UpdateDocument',
                 request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.UpdateDocumentRequest.SerializeToString,
@@ -182,6 +187,16 @@ class KnowledgeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportDocuments(self, request, context):
+        """Sends a collection's documents, whole, as they were at one moment, in order of their creation.
+        ABORTED when that takes longer than max_export_seconds of GetServerInfo: a snapshot holds back
+        the database's cleaning. What it sends, ImportDocuments takes back; chunks that a caller gave
+        (ORIGIN_CALLER) are not among it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UpdateDocument(self, request, context):
         """Changes a document and makes a new revision; only text that changed is embedded again.
         """
@@ -248,6 +263,11 @@ def add_KnowledgeServiceServicer_to_server(servicer, server):
                     servicer.ImportDocuments,
                     request_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.ImportDocumentsRequest.FromString,
                     response_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.ImportDocumentsResponse.SerializeToString,
+            ),
+            'ExportDocuments': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportDocuments,
+                    request_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.ExportDocumentsRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.ExportDocumentsResponse.SerializeToString,
             ),
             'UpdateDocument': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateDocument,
@@ -535,6 +555,33 @@ class KnowledgeService:
             '/knowledge.v1.KnowledgeService/ImportDocuments',
             knowledge_dot_v1_dot_knowledge__service__pb2.ImportDocumentsRequest.SerializeToString,
             knowledge_dot_v1_dot_knowledge__service__pb2.ImportDocumentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportDocuments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/knowledge.v1.KnowledgeService/ExportDocuments',
+            knowledge_dot_v1_dot_knowledge__service__pb2.ExportDocumentsRequest.SerializeToString,
+            knowledge_dot_v1_dot_knowledge__service__pb2.ExportDocumentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -63,6 +63,12 @@ class KnowledgeServiceStub:
     come together are committed together, each with its own audit event. An item that breaks a limit
     fails alone; a message over the message limit ends the stream.
     """
+    ExportDocuments: _grpc.UnaryStreamMultiCallable[_knowledge_service_pb2.ExportDocumentsRequest, _knowledge_service_pb2.ExportDocumentsResponse]
+    """Sends a collection's documents, whole, as they were at one moment, in order of their creation.
+    ABORTED when that takes longer than max_export_seconds of GetServerInfo: a snapshot holds back
+    the database's cleaning. What it sends, ImportDocuments takes back; chunks that a caller gave
+    (ORIGIN_CALLER) are not among it.
+    """
     UpdateDocument: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.UpdateDocumentRequest, _knowledge_service_pb2.UpdateDocumentResponse]
     """Changes a document and makes a new revision; only text that changed is embedded again."""
     DeleteDocument: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.DeleteDocumentRequest, _knowledge_service_pb2.DeleteDocumentResponse]
@@ -102,6 +108,12 @@ class KnowledgeServiceAsyncStub(KnowledgeServiceStub):
     """Brings many documents, by the stream protocol of intake.proto. Each item ends by itself; those that
     come together are committed together, each with its own audit event. An item that breaks a limit
     fails alone; a message over the message limit ends the stream.
+    """
+    ExportDocuments: _aio.UnaryStreamMultiCallable[_knowledge_service_pb2.ExportDocumentsRequest, _knowledge_service_pb2.ExportDocumentsResponse]  # type: ignore[assignment]
+    """Sends a collection's documents, whole, as they were at one moment, in order of their creation.
+    ABORTED when that takes longer than max_export_seconds of GetServerInfo: a snapshot holds back
+    the database's cleaning. What it sends, ImportDocuments takes back; chunks that a caller gave
+    (ORIGIN_CALLER) are not among it.
     """
     UpdateDocument: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.UpdateDocumentRequest, _knowledge_service_pb2.UpdateDocumentResponse]  # type: ignore[assignment]
     """Changes a document and makes a new revision; only text that changed is embedded again."""
@@ -199,6 +211,18 @@ class KnowledgeServiceServicer(metaclass=_abc_1.ABCMeta):
         """Brings many documents, by the stream protocol of intake.proto. Each item ends by itself; those that
         come together are committed together, each with its own audit event. An item that breaks a limit
         fails alone; a message over the message limit ends the stream.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportDocuments(
+        self,
+        request: _knowledge_service_pb2.ExportDocumentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_knowledge_service_pb2.ExportDocumentsResponse], _abc.AsyncIterator[_knowledge_service_pb2.ExportDocumentsResponse]]:
+        """Sends a collection's documents, whole, as they were at one moment, in order of their creation.
+        ABORTED when that takes longer than max_export_seconds of GetServerInfo: a snapshot holds back
+        the database's cleaning. What it sends, ImportDocuments takes back; chunks that a caller gave
+        (ORIGIN_CALLER) are not among it.
         """
 
     @_abc_1.abstractmethod
