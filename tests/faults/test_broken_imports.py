@@ -1,6 +1,7 @@
 """Imports that break off at random moments and go on: every document is there once, and every ack
 tells the truth."""
 
+import asyncio
 import random
 import uuid
 from typing import Any
@@ -10,10 +11,15 @@ import pytest
 
 from broken_import import BrokenImport, document_id, text
 from cluster import DatabaseUrls
+from knowledge.v1.document_pb2 import Document
 from knowledge.v1.intake_pb2 import INTAKE_STATE_CREATED
 from knowledge.v1.knowledge_service_pb2 import CreateCollectionRequest
 from knowledge.v1.knowledge_service_pb2_grpc import KnowledgeServiceStub
+from knowledged.commands.client import open_client
+from knowledged.commands.importer import Importer, Outcome, open_collection
+from knowledged.commands.reader import Item
 from knowledged.connection import Connection, connect
+from knowledged.settings import Settings
 from served import Serve
 from server_process import server_process, superuser
 
@@ -61,6 +67,33 @@ async def test_an_import_goes_on_after_breaks_and_with_another_server(
     assert all(after > 0 for after in bringing.resumed_after[1:])
     conn = await connect(database_urls.superuser_dsn)
     await check(conn, bringing)
+    await conn.close()
+
+
+async def test_the_command_line_goes_on_when_the_server_comes_back(
+    database_urls: DatabaseUrls, serve: Serve, unused_tcp_port: int
+) -> None:
+    port, told = unused_tcp_port, list[Outcome]()
+    half = asyncio.Event()
+
+    def tell(outcome: Outcome) -> None:
+        told.append(outcome)
+        if len(told) >= 200:
+            half.set()
+
+    async with open_client(f"127.0.0.1:{port}", Settings()) as client:
+        async with serve(database_urls, port=port, shutdown_grace_seconds=0):
+            collection = await open_collection(client, "leaflets", create=True)
+            items = [Item(document_id(n), Document(content=text(n))) for n in range(1, 501)]
+            importing = asyncio.create_task(Importer(client, collection, tell).run(items))
+            await half.wait()
+        async with serve(database_urls, port=port):
+            report = await importing
+    assert report.complete, report
+    assert report.outcomes == {Outcome.CREATED: 500}
+    conn = await connect(database_urls.superuser_dsn)
+    assert await conn.fetchval("select max(stream_number) from knowledge.intake_session") > 1
+    assert await conn.fetchval("select count(*) from knowledge.document") == 500
     await conn.close()
 
 

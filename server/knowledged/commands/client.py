@@ -7,15 +7,17 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import SystemRandom
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import grpc
 import grpc.aio
+from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
 from knowledge.v1.audit_service_pb2_grpc import AuditServiceStub
+from knowledge.v1.config_service_pb2_grpc import ConfigServiceStub
 from knowledge.v1.knowledge_service_pb2_grpc import KnowledgeServiceStub
 from knowledge.v1.vector_service_pb2_grpc import VectorServiceStub
 from knowledged.commands.channel import open_async_channel
@@ -26,8 +28,8 @@ RpcError = grpc.aio.AioRpcError
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
-_FIRST_WAIT_SECONDS = 0.1
-_LONGEST_WAIT_SECONDS = 3.0
+FIRST_WAIT_SECONDS = 0.1
+LONGEST_WAIT_SECONDS = 3.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +56,7 @@ class Client:
         self.knowledge = KnowledgeServiceStub(channel)
         self.vector = VectorServiceStub(channel)
         self.audit = AuditServiceStub(channel)
+        self.config = ConfigServiceStub(channel)
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self._patience_seconds = patience_seconds
 
@@ -65,16 +68,20 @@ class Client:
     ) -> Answer:
         """The answer; raises RpcError when it is a refusal, or patience ends."""
         give_up = time.monotonic() + self._patience_seconds
-        longest = _FIRST_WAIT_SECONDS
+        longest = FIRST_WAIT_SECONDS
         while True:
             try:
                 return await rpc(request, metadata=self._metadata, timeout=timeout_seconds)
             except RpcError as error:
-                wait = _wait_seconds(error, longest)
+                wait = wait_seconds(error, longest)
                 if wait is None or time.monotonic() + wait > give_up:
                     raise
             await asyncio.sleep(wait)
-            longest = min(2 * longest, _LONGEST_WAIT_SECONDS)
+            longest = min(2 * longest, LONGEST_WAIT_SECONDS)
+
+    def stream(self, rpc: Any, *request: Message) -> Any:
+        """A streaming call; it is not tried again, and has no time limit."""
+        return rpc(*request, metadata=self._metadata)
 
 
 @asynccontextmanager
@@ -101,7 +108,7 @@ def _token(file: Path | None) -> str | None:
         raise SettingsError(f"the token file cannot be read: {type(error).__name__}") from None
 
 
-def _wait_seconds(error: RpcError, longest: float) -> float | None:
+def wait_seconds(error: RpcError, longest: float) -> float | None:
     """How long to wait before the next try; None when another try is of no use.
 
     Never shorter than the server's RetryInfo, and beyond it by chance, so that callers who were
