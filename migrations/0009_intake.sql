@@ -43,5 +43,7 @@ create table knowledge.intake_outcome (
 grant select, insert, update, delete on knowledge.intake_session, knowledge.intake_outcome
     to knowledge_server;
 
--- Finds a text that the collection holds already.
-create index document_by_content on knowledge.document (collection_uid, content_sha256);
+-- Finds a text that the collection holds already. On a large table build it concurrently beforehand;
+-- then this does nothing.
+-- squawk-ignore require-concurrent-index-creation
+create index if not exists document_by_content on knowledge.document (collection_uid, content_sha256);
