@@ -12,6 +12,7 @@ from refusal import refused
 from test_import import import_all, item, start
 
 from cluster import DatabaseUrls
+from knowledge.v1 import audit_service_pb2 as a
 from knowledge.v1 import collection_pb2 as c
 from knowledge.v1 import document_pb2 as d
 from knowledge.v1 import knowledge_service_pb2 as k
@@ -131,6 +132,20 @@ async def test_an_export_tells_one_moment_while_others_write(
         f"d{n}" for n in range(1, 13)
     )
     assert {(document.title, document.revision) for document in seen} == {("", 1)}
+
+
+async def test_what_an_export_showed_is_in_the_audit_log(
+    knowledge: Any, audit_log: Any, collection: c.Collection
+) -> None:
+    items = [item(n, f"d{n}", subject_ids=[f"patient-{n}"]) for n in range(1, 4)]
+    await import_all(knowledge, [start(collection.name), *items])
+    stream = knowledge.ExportDocuments(k.ExportDocumentsRequest(parent=collection.name))
+    assert len([answer async for answer in stream]) == 1
+    call_id = dict(await stream.trailing_metadata())["x-call-id"]
+    request = a.ListAuditEventsRequest(filter=f'call_id = "{call_id}"')
+    (event,) = (await audit_log.ListAuditEvents(request)).events
+    assert event.result_count == 3
+    assert set(event.subject_ids) == {"patient-1", "patient-2", "patient-3"}
 
 
 async def test_all_faults_are_named_at_once(knowledge: Any) -> None:

@@ -56,4 +56,5 @@ class Exchange:
         chosen = Chosen(collection.collection_uid, request.show_deleted, condition)
         async with aclosing(self._exporting.batches(chosen)) as batches:
             async for documents in batches:
+                call.reads((row.document_uid, row.subject_ids) for row in documents)
                 yield pb.ExportDocumentsResponse(documents=map(pack.document, documents))
