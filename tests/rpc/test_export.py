@@ -180,6 +180,15 @@ def only_two(serve: Serve, database_urls: DatabaseUrls) -> Any:
     return serve(database_urls, max_export_seconds=3, max_concurrent_exports=2)
 
 
+async def large_collection(channel: grpc.aio.Channel) -> tuple[Any, k.ExportDocumentsRequest]:
+    """The service, and a request for 40 messages of a collection: more than gRPC reads ahead."""
+    knowledge: Any = KnowledgeServiceStub(channel)
+    await knowledge.CreateCollection(k.CreateCollectionRequest(collection_id="large"))
+    large = [item(n, f"d{n}", content=LARGE * 3, origin=d.ORIGIN_CALLER) for n in range(1, 41)]
+    await import_all(knowledge, [start("collections/large"), *large])
+    return knowledge, k.ExportDocumentsRequest(parent="collections/large")
+
+
 async def test_a_reader_slower_than_the_cap_is_aborted_and_holds_no_snapshot(
     only_here: None, only_two: Any, database_urls: DatabaseUrls
 ) -> None:
@@ -187,11 +196,7 @@ async def test_a_reader_slower_than_the_cap_is_aborted_and_holds_no_snapshot(
         only_two as running,
         grpc.aio.insecure_channel(f"127.0.0.1:{running.port}") as channel,
     ):
-        knowledge: Any = KnowledgeServiceStub(channel)
-        await knowledge.CreateCollection(k.CreateCollectionRequest(collection_id="large"))
-        large = [item(n, f"d{n}", content=LARGE * 3, origin=d.ORIGIN_CALLER) for n in range(1, 41)]
-        await import_all(knowledge, [start("collections/large"), *large])
-        request = k.ExportDocumentsRequest(parent="collections/large")
+        knowledge, request = await large_collection(channel)
         slow = knowledge.ExportDocuments(request)
         await slow.read()
         await asyncio.sleep(0.3)
@@ -214,11 +219,7 @@ async def test_exports_at_a_time_are_limited_and_one_that_is_cancelled_counts_no
         only_two as running,
         grpc.aio.insecure_channel(f"127.0.0.1:{running.port}") as channel,
     ):
-        knowledge: Any = KnowledgeServiceStub(channel)
-        await knowledge.CreateCollection(k.CreateCollectionRequest(collection_id="large"))
-        large = [item(n, f"d{n}", content=LARGE * 3, origin=d.ORIGIN_CALLER) for n in range(1, 41)]
-        await import_all(knowledge, [start("collections/large"), *large])
-        request = k.ExportDocumentsRequest(parent="collections/large")
+        knowledge, request = await large_collection(channel)
         for _ in range(3):
             slow = [knowledge.ExportDocuments(request) for _ in range(2)]
             for stream in slow:
