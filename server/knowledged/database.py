@@ -99,7 +99,7 @@ class Database:
     async def snapshot(self, seconds_left: float | None = None) -> AsyncGenerator[Connection]:
         """As `read`, with every statement seeing what was committed before the first."""
         async with (
-            self._borrowed(seconds_left) as conn,
+            self._pool.lend(seconds_left) as conn,
             conn.transaction(isolation="repeatable_read", readonly=True),
         ):
             yield conn

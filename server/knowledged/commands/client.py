@@ -31,6 +31,8 @@ Answer = TypeVar("Answer")
 FIRST_WAIT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 3.0
 
+_BROKEN = {grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where the server is and who calls."""
@@ -79,7 +81,7 @@ class Client:
             await asyncio.sleep(wait)
             longest = min(2 * longest, LONGEST_WAIT_SECONDS)
 
-    def stream(self, rpc: Any, *request: Message) -> Any:
+    def begin(self, rpc: Any, *request: Message) -> Any:
         """A streaming call; it is not tried again, and has no time limit."""
         return rpc(*request, metadata=self._metadata)
 
@@ -92,6 +94,12 @@ async def open_client(
     token = _token(token_file or settings.token_file)
     async with open_async_channel(target, settings) as channel:
         yield Client(channel, token)
+
+
+def is_broken(error: RpcError) -> bool:
+    """Whether gRPC itself says so: its server went away. What a server says has a call id."""
+    names = {str(name) for name, _ in error.trailing_metadata() or ()}
+    return error.code() in _BROKEN and "x-call-id" not in names
 
 
 def status_line(error: RpcError) -> str:

@@ -50,7 +50,7 @@ async def _export(arguments: argparse.Namespace, settings: Settings) -> int:
     written = left_out = 0
     with _output(arguments.output) as file:
         async with open_client(arguments.target, settings, arguments.token_file) as opened:
-            call = opened.stream(opened.knowledge.ExportDocuments, request)
+            call = opened.begin(opened.knowledge.ExportDocuments, request)
             while (answer := await call.read()) is not grpc.aio.EOF:
                 lines = [_line(each) for each in answer.documents if _is_whole(each)]
                 file.write(b"".join(lines))

@@ -96,7 +96,7 @@ class Importer:
         return self._report
 
     def _begin(self) -> Any:
-        return self._client.stream(self._client.knowledge.ImportDocuments)
+        return self._client.begin(self._client.knowledge.ImportDocuments)
 
     def _start(self, session: IntakeSession) -> pb.ImportDocumentsRequest:
         start = pb.ImportStart(

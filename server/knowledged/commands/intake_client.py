@@ -15,14 +15,12 @@ from knowledged.commands.client import (
     FIRST_WAIT_SECONDS,
     LONGEST_WAIT_SECONDS,
     RpcError,
+    is_broken,
     wait_seconds,
 )
 
 # Sent and not acked; the server's credit bounds their number.
 _MOST_BYTES = 16 * 1024 * 1024
-
-# What gRPC itself calls a stream whose server went away; the server's own answers have a call id.
-_BROKEN = {grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE}
 
 Begin = Callable[[], Any]
 Start = Callable[[IntakeSession], Any]
@@ -65,7 +63,7 @@ class IntakeClient:
             try:
                 return await self._stream()
             except RpcError as error:
-                wait = _wait_seconds(error, longest)
+                wait = longest if is_broken(error) else wait_seconds(error, longest)
                 give_up = self._progress + self._patience_seconds
                 if wait is None or time.monotonic() + wait > give_up:
                     raise
@@ -125,9 +123,3 @@ class IntakeClient:
         self._progress = time.monotonic()
         self._acks_came.set()
         self._told(message, ack)
-
-
-def _wait_seconds(error: RpcError, longest: float) -> float | None:
-    names = {str(name) for name, _ in error.trailing_metadata() or ()}
-    broken = error.code() in _BROKEN and "x-call-id" not in names
-    return longest if broken else wait_seconds(error, longest)
