@@ -15,6 +15,7 @@ COMMANDS = (
     "health",
     "search",
     "import",
+    "export",
     "token",
     "credential",
     "models",

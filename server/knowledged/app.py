@@ -53,6 +53,7 @@ from knowledged.page_token import PageTokens
 from knowledged.pgvector_release import indexes_are_sound
 from knowledged.reflection import V1_NAME, add_reflection
 from knowledged.secret import RootSecret
+from knowledged.services.aggregation import Aggregation
 from knowledged.services.audit import Audit
 from knowledged.services.audit_appending import AuditAppending
 from knowledged.services.chunks import Chunks
@@ -62,6 +63,7 @@ from knowledged.services.credentials import Credentials
 from knowledged.services.document_batches import DocumentBatches
 from knowledged.services.documents import Documents
 from knowledged.services.drafts import Drafts
+from knowledged.services.exchange import Exchange
 from knowledged.services.health import Health
 from knowledged.services.legal_holds import LegalHolds
 from knowledged.services.listing import Lists, PageSizes
@@ -140,6 +142,8 @@ def services(supplies: Supplies) -> dict[str, tuple[object, ...]]:
             Revisions(supplies),
             Purges(supplies),
             DocumentBatches(supplies),
+            Aggregation(supplies),
+            Exchange(supplies),
         ),
         "knowledge.v1.VectorService": (Chunks(supplies), Search(supplies)),
         "knowledge.v1.AuditService": (
@@ -342,6 +346,8 @@ def _supplies(parts: Parts, workers: TextWorkers, uses_indexes: bool) -> Supplie
         max_search_limit=s.max_search_limit,
         max_embed_texts=s.max_embed_texts,
         max_inline_chunks=s.inline_chunks,
+        max_export_seconds=s.max_export_seconds,
+        max_concurrent_exports=s.max_concurrent_exports,
     )
     return Supplies(
         database=parts.database,

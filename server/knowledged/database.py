@@ -95,6 +95,15 @@ class Database:
         async with self._pool.lend(seconds_left) as conn, conn.transaction():
             yield conn
 
+    @asynccontextmanager
+    async def snapshot(self, seconds_left: float | None = None) -> AsyncGenerator[Connection]:
+        """As `read`, with every statement seeing what was committed before the first."""
+        async with (
+            self._pool.lend(seconds_left) as conn,
+            conn.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            yield conn
+
     async def ping(self, timeout_seconds: float = 2.0) -> None:
         """Raises Unavailable unless the database answers in time, and takes writes.
 

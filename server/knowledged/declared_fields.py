@@ -53,6 +53,11 @@ def declared(fields: Iterable[FilterField]) -> dict[str, Declared]:
     return {field.path: Declared(KINDS[field.kind], field.key) for field in fields}
 
 
+def typed(fields: Iterable[FilterField]) -> dict[str, Kind]:
+    """The same fields for the filter compiler where no vector row is at hand."""
+    return {field.path: KINDS[field.kind] for field in fields}
+
+
 def only_declared(fields: Iterable[FilterField]) -> Fields:
     return Fields({}, declared(fields))
 

@@ -93,6 +93,13 @@ class Conflict(DomainError):
     reason = "ETAG_MISMATCH"
 
 
+class SnapshotExpired(DomainError):
+    """Reading took longer than we keep one moment of the database for a reader."""
+
+    code = Code.ABORTED
+    reason = "SNAPSHOT_EXPIRED"
+
+
 class WrongState(DomainError):
     """The request is right, but not in the state that the resource is in."""
 

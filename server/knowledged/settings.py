@@ -131,6 +131,9 @@ class Settings(BaseSettings):
     default_page_size: _Count = 50
     max_search_limit: Annotated[int, Field(ge=1, le=1_000)] = 1_000
     max_embed_texts: _Count = 256
+    # An export holds a connection, and a snapshot that keeps the database from cleaning up.
+    max_export_seconds: Annotated[int, Field(ge=1, le=86_400)] = 600
+    max_concurrent_exports: _Count = 4
 
     # Embedding: threads of the local model, texts that may wait for it, tasks that embed chunks
     # of documents too large to embed at once (more chunks than inline_chunks).

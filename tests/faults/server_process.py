@@ -71,6 +71,13 @@ class ServerProcess:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
+    def peak_memory_bytes(self) -> int:
+        """The most that the running one has had resident, as Linux tells it."""
+        assert self._process is not None
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        (kib,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+        return int(kib) * 1024
+
     def start(self) -> float:
         """Starts one and waits until it is SERVING; how many seconds that took."""
         began, seen = time.monotonic(), self.log.stat().st_size

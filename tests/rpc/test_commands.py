@@ -152,7 +152,7 @@ async def test_what_cannot_be_stored_is_listed_and_the_rest_is_imported(
     failed = [line.strip() for line in ended.output.splitlines()[1:]]
     assert sorted(failed) == [
         "blank: INVALID_ARGUMENT: document.content: is required and must not be blank",
-        "gone: it was deleted, and its id is not free again",
+        "gone: ALREADY_EXISTS: document_id: is taken by a deleted document",
         "leaflets.jsonl:7: content: should be a valid string",
         "sleep: its id stands in the input more than once",
     ]
@@ -179,6 +179,53 @@ async def test_a_path_that_is_missing_ends_the_import_before_it_begins(
     ended = await knowledged("import", tmp_path / "missing", "--collection", "any")
     assert ended.code == 2
     assert "there is no such file or folder" in ended.errors
+
+
+async def test_what_was_exported_is_imported_again_identically(
+    knowledged: Run,
+    target: str,
+    knowledge: Any,
+    collection: Collection,
+    collection_id: str,
+    make_collection: Any,
+    tmp_path: Path,
+):
+    metadata = {"year": 2024, "deep": [1.5, None, {"x": True}], "big": 1e300, "é": "ü"}
+    file = write_lines(
+        tmp_path, LEAFLETS, metadata=metadata, labels={"for": "all"}, title="A title"
+    )
+    await knowledged("import", file, "--collection", collection_id, "--target", target)
+    out = tmp_path / "out.jsonl"
+
+    command = ("export", "--collection", collection_id, "--target", target)
+    ended = await knowledged(*command, "--output", out)
+    other = await make_collection()
+    again = ("import", out, "--collection", other.name.partition("/")[2], "--target", target)
+    imported = await knowledged(*again)
+
+    assert (ended.code, ended.errors) == (0, "3 documents\n")
+    assert not out.with_name("out.jsonl.partial").exists()
+    assert imported.output.startswith("3 created;")
+    before = await documents_in(knowledge, collection.name)
+    after = await documents_in(knowledge, other.name)
+    assert before.keys() == after.keys()
+    for field in ("title", "content_sha256", "metadata", "labels"):
+        assert {i: getattr(x, field) for i, x in before.items()} == {
+            i: getattr(x, field) for i, x in after.items()
+        }
+
+
+async def test_an_export_that_is_refused_leaves_no_file(
+    knowledged: Run, target: str, tmp_path: Path
+):
+    out = tmp_path / "out.jsonl"
+    command = ("export", "--collection", "none", "--target", target, "--output", out)
+    ended = await knowledged(*command)
+    assert (ended.code, ended.errors.partition(":")[0]) == (1, "NOT_FOUND")
+    assert os.listdir(tmp_path) == []
+    missing = await knowledged(*command[:-1], tmp_path / "missing" / "out.jsonl")
+    assert missing.code == 2
+    assert "No such file or directory" in missing.errors
 
 
 async def test_a_search_prints_hits_with_score_title_name_and_text(

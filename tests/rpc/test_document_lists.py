@@ -162,7 +162,7 @@ async def test_bound_values_take_the_place_of_text(knowledge: Any, library: str)
         ("create_time > yesterday", 15),
         ("labels = x", 10),
         ("labels.a.b = x", 1),
-        ("has_prefix(title, x)", 1),
+        ("has_suffix(title, x)", 1),
         ("title = *", 9),
         ("metadata.ok > true", 15),
         (r'title = "\ud800"', 9),

@@ -70,6 +70,9 @@ def requests(name: str, event_id: str) -> dict[str, Message]:
         ),
         f"{KNOWLEDGE}GetDocument": k.GetDocumentRequest(name=document),
         f"{KNOWLEDGE}ListDocuments": k.ListDocumentsRequest(parent=name),
+        f"{KNOWLEDGE}AggregateDocuments": k.AggregateDocumentsRequest(parent=name),
+        f"{KNOWLEDGE}ImportDocuments": k.ImportDocumentsRequest(start=k.ImportStart(parent=name)),
+        f"{KNOWLEDGE}ExportDocuments": k.ExportDocumentsRequest(parent=name),
         f"{KNOWLEDGE}UpdateDocument": k.UpdateDocumentRequest(
             document=d.Document(name=document, title="changed"), allow_missing=True
         ),
@@ -149,6 +152,9 @@ ALLOWED = {
     f"{KNOWLEDGE}CreateDocument": {"writer", "admin"},
     f"{KNOWLEDGE}GetDocument": {"reader", "writer", "admin"},
     f"{KNOWLEDGE}ListDocuments": {"reader", "writer", "admin"},
+    f"{KNOWLEDGE}AggregateDocuments": {"reader", "writer", "admin"},
+    f"{KNOWLEDGE}ImportDocuments": {"writer", "admin"},
+    f"{KNOWLEDGE}ExportDocuments": {"reader", "writer", "admin"},
     f"{KNOWLEDGE}UpdateDocument": {"writer", "admin"},
     f"{KNOWLEDGE}DeleteDocument": {"writer", "admin"},
     f"{KNOWLEDGE}UndeleteDocument": {"writer", "admin"},

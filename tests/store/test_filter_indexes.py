@@ -8,7 +8,7 @@ from typing import Any, LiteralString
 import asyncpg
 import pytest
 
-from filter_promise import DECLARED_KEYS, FIELDS
+from filter_promise import DECLARED_KEYS, FIELDS, TYPED_FIELDS
 from knowledged.filters.language import parse
 from knowledged.store import filter_sql
 from knowledged.store.filter_sql import Kind, stored_value
@@ -92,6 +92,7 @@ INDEXED_FILTERS = [
     ("by_name", "metadata.name = n7"),
     ("by_name", 'metadata.name >= "n19998" AND metadata.name < "n19999"'),
     ("by_name", "metadata.name = @list"),
+    ("by_name", "has_prefix(metadata.name, n1999)"),
     ("by_year", "metadata.year = 2020"),
     ("by_year", "metadata.year > 3 AND metadata.year < 5"),
     ("by_open", "metadata.open = true"),
@@ -128,3 +129,15 @@ async def test_the_longest_declared_string_fits_into_its_index(
     row = json.dumps({"name": longest})
     await indexed.execute("insert into chunk_vector values ($1::text::jsonb)", row)
     assert stored_value(Kind.STRING, longest + "x") is None
+
+
+async def test_equality_of_a_declared_field_uses_the_index_of_all_metadata_where_no_vector_is(
+    indexed: asyncpg.Connection,
+) -> None:
+    for text in ("metadata.name = n7", "metadata.year = 7", "metadata.open = @list"):
+        values = {"list": [True]} if "@list" in text else {}
+        condition = filter_sql.compile(parse(text, values), TYPED_FIELDS, first_parameter=1)
+        assert " @> " in condition.sql
+        sql = f"explain (format json) select from document d where {condition.sql}"
+        await indexed.execute("set local enable_seqscan = off")
+        assert '"by_metadata"' in await indexed.fetchval(sql, *condition.parameters)

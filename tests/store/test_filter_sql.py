@@ -10,18 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from filter_promise import FIELDS, ORDER, indexed_fields, promised
+from filter_expressions import IMAGINARY_TERMS, ROWS, SHARED_TERMS, TELLING_ROWS, expressions
+from filter_promise import FIELDS, TYPED_FIELDS, indexed_fields, promised
 from knowledged.errors import Invalid
-from knowledged.filters.language import (
-    And,
-    Comparison,
+from knowledged.filters.language import parse
+from knowledged.filters.syntax import (
     Expression,
     Filter,
-    Has,
-    Not,
-    Or,
-    Present,
-    parse,
 )
 from knowledged.store import filter_sql
 from knowledged.store.filter_sql import Condition, Declared, Fields, Kind
@@ -72,150 +67,22 @@ async def holds(
     return await matching(connection, compiled(text, **values), [row]) == [0]
 
 
-# Random rows and filters over few keys and values, so that they meet often.
-
-KEYS = st.sampled_from(["a", "a", "a", "b", "0", "a.b", "é'\"", ""])
-TEXTS = st.sampled_from(["a", "b", "0", "5", "B", "é", "😀", "", "x' or true --", "\\"])
-NUMBERS = st.sampled_from([0, -1.5, 1, 1.0, 5, 0.1, 1e300, 5e-324, 2.0**53])
-SCALARS = TEXTS | NUMBERS | st.booleans()
-INSTANT_TEXTS = st.sampled_from(
-    [
-        "2024-02-29T12:00:00Z",
-        "2024-02-29T13:00:00+01:00",
-        "2024-02-29T12:00:00.000001Z",
-        "1969-12-31T23:59:59.999999-08:00",
-    ]
-)
-# What tells one JSON type from another; at a, and at a.a, in every example.
-TELLING = [
-    None,
-    1,
-    5,
-    "1",
-    "5",
-    "a",
-    "B",
-    True,
-    False,
-    "",
-    [],
-    {},
-    ["a"],
-    [5],
-    [True],
-    [[5]],
-    [None],
-]
-TELLING += [{"a": None}, {"a": 1}, {"b": "a"}, {"a": ["a"]}, {"a": {"a": None}}, {"5": 1}, ["B", 1]]
-TELLING_ROWS = [{"metadata": {"a": value}} for value in TELLING]
-TELLING_ROWS += [{"metadata": {"a": {"a": value}}} for value in TELLING]
-UIDS = st.sampled_from([f"0199{n:04x}-0000-7000-8000-00000000000a" for n in range(3)])
-DOCUMENTS = st.recursive(
-    st.none() | SCALARS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
-    max_leaves=6,
-)
-METADATA = st.builds(
-    lambda loose, declared: {**loose, **declared},
-    st.dictionaries(KEYS, DOCUMENTS, max_size=4),
-    st.fixed_dictionaries(
-        {},
-        optional={
-            "name": TEXTS | DOCUMENTS,
-            "year": NUMBERS | DOCUMENTS,
-            "open": st.booleans() | DOCUMENTS,
-            "seen": INSTANT_TEXTS | DOCUMENTS,
-            "codes": st.lists(TEXTS, max_size=2) | DOCUMENTS,
-        },
-    ),
-)
-ROWS = st.fixed_dictionaries(
-    {"metadata": METADATA},
-    optional={
-        "title": TEXTS,
-        "size": NUMBERS,
-        "reviewed": st.booleans(),
-        "create_time": INSTANT_TEXTS,
-        "uid": UIDS,
-        "state": st.sampled_from([1, 2]),
-        "subject_ids": st.lists(TEXTS, max_size=2),
-        "labels": st.dictionaries(KEYS, TEXTS, max_size=2),
-    },
-)
-
-
-def one_or_some(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    return values | st.lists(values, max_size=3).map(tuple)
-
-
-def terms_of(
-    path: st.SearchStrategy[tuple[str, ...]],
-    values: st.SearchStrategy[Any],
-    ordering: st.SearchStrategy[Any] | None = None,
-) -> st.SearchStrategy[Expression]:
-    """Every term that a field with these values takes."""
-    at = st.just(1)
-    equality = st.sampled_from(["=", "!="])
-    terms: list[st.SearchStrategy[Expression]] = [
-        st.builds(Comparison, path, equality, one_or_some(values) | st.none(), at, at),
-        st.builds(Has, path, one_or_some(values), at, at),
-        st.builds(Present, path, at),
-    ]
-    if ordering is not None:
-        terms.append(st.builds(Comparison, path, st.sampled_from(list(ORDER)), ordering, at, at))
-    return st.one_of(terms)
-
-
-def only_has(path: tuple[str, ...], keys: st.SearchStrategy[str]) -> st.SearchStrategy[Expression]:
-    at = st.just(1)
-    return st.builds(Has, st.just(path), one_or_some(keys), at, at) | st.just(Present(path, 1))
-
-
-FLOATS = NUMBERS.map(float)
-DYNAMIC_PATHS = st.lists(KEYS, min_size=1, max_size=3).map(lambda keys: ("metadata", *keys))
-TELLING_PATHS = st.sampled_from([("metadata", "a"), ("metadata", "a", "a")])
-TELLING_NUMBERS = st.sampled_from([1.0, 5.0])
-DYNAMIC_VALUES = TEXTS | FLOATS | st.booleans()
-TERMS = st.one_of(
-    terms_of(DYNAMIC_PATHS, DYNAMIC_VALUES, TEXTS | FLOATS),
-    terms_of(TELLING_PATHS, DYNAMIC_VALUES, TEXTS | FLOATS),
-    terms_of(TELLING_PATHS, TELLING_NUMBERS, TELLING_NUMBERS),
-    terms_of(KEYS.map(lambda key: ("labels", key)), TEXTS, TEXTS),
-    terms_of(st.sampled_from([("title",), ("metadata", "name")]), TEXTS, TEXTS),
-    terms_of(st.sampled_from([("size",), ("metadata", "year")]), FLOATS, FLOATS),
-    terms_of(st.sampled_from([("reviewed",), ("metadata", "open")]), st.booleans()),
-    terms_of(
-        st.sampled_from([("create_time",), ("metadata", "seen")]), INSTANT_TEXTS, INSTANT_TEXTS
-    ),
-    terms_of(st.just(("uid",)), UIDS),
-    terms_of(st.just(("state",)), st.sampled_from(["PENDING", "ACTIVE"])),
-    only_has(("subject_ids",), TEXTS),
-    only_has(("metadata", "codes"), TEXTS),
-    only_has(("labels",), KEYS),
-    only_has(("metadata",), KEYS),
-)
-EXPRESSIONS = st.recursive(
-    TERMS,
-    lambda inner: st.one_of(
-        st.lists(inner, min_size=2, max_size=3).map(lambda parts: And(tuple(parts))),
-        st.lists(inner, min_size=2, max_size=3).map(lambda parts: Or(tuple(parts))),
-        st.builds(Not, inner),
-    ),
-    max_leaves=6,
-)
-
-
 @settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(expression=EXPRESSIONS, rows=st.lists(ROWS, min_size=1, max_size=8))
+@given(
+    expression=expressions(*SHARED_TERMS, *IMAGINARY_TERMS),
+    rows=st.lists(ROWS, min_size=1, max_size=8),
+)
 async def test_postgresql_answers_what_the_language_promises(
     connection: asyncpg.Connection, expression: Expression, rows: list[dict[str, Any]]
 ) -> None:
     rows = [*rows, *TELLING_ROWS]
-    condition = filter_sql.compile(Filter(expression, "filter"), FIELDS, first_parameter=3)
+    asked = Filter(expression, "filter")
     expected = [number for number, row in enumerate(rows) if promised(row, expression)]
-    assert await matching(connection, condition, rows) == expected
+    for fields in (FIELDS, TYPED_FIELDS):
+        condition = filter_sql.compile(asked, fields, first_parameter=3)
+        assert await matching(connection, condition, rows) == expected
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ from knowledged.store import (
     chunks,
     collections,
     document_changes,
+    document_exports,
+    document_imports,
     document_removals,
     documents,
     purges,
@@ -293,6 +295,28 @@ async def test_a_page_of_documents_goes_by_its_keyset(
     plan = await explained(conn, lambda c: documents.list_page(c, uid, False, False, always, page))
     assert index in plan.indexes
     assert "document" not in plan.scanned_whole
+    assert "Sort" not in plan.nodes
+
+
+@pytest.mark.parametrize(
+    ("hashes", "index"), [([], "document_id_once"), ([b"other"], "document_by_content")]
+)
+async def test_what_is_held_of_an_import_is_found_by_ids_and_by_content(
+    hashes: list[bytes], index: str, world: World, conn: Connection
+) -> None:
+    uid = world.collection.collection_uid
+    plan = await explained(conn, lambda c: document_imports.held(c, uid, ["d7"], hashes))
+    assert index in plan.indexes
+    assert "document" not in plan.scanned_whole
+
+
+async def test_an_export_reads_sizes_in_order_of_creation_without_sorting(
+    world: World, conn: Connection
+) -> None:
+    uid, always = world.collection.collection_uid, Condition("true", [])
+    after = datetime.now(UTC), uuid7()
+    plan = await explained(conn, lambda c: document_exports.sizes(c, uid, False, always, after))
+    assert "document_by_create_time" in plan.indexes
     assert "Sort" not in plan.nodes
 
 

@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knowledged.errors import Invalid
-from knowledged.filters.language import And, Comparison, Expression, Has, Not, Or, Present, parse
+from knowledged.filters.language import parse
+from knowledged.filters.syntax import And, Comparison, Expression, Has, Not, Or, Present
+
+ONE_FUNCTION = "unknown function; has_prefix(field, text) is the one there is"
+ONE_OF_VALUES = "unknown function; timestamp(text) is the one for values"
+INSTANT = "an RFC 3339 timestamp in quotes or a bound one is expected"
 
 
 def shape(node: Expression) -> Any:
@@ -202,8 +207,24 @@ def test_terms_and_values_know_their_positions() -> None:
         ("a < true", "true, false, null and lists take only = and != at position 5"),
         ("a >= null", "true, false, null and lists take only = and != at position 6"),
         ("a:null", "null takes only = and != at position 3"),
-        ('has_prefix(title, "x")', "functions are not supported at position 1"),
-        ("a = now()", "functions are not supported at position 5"),
+        ("lower(a) = x", f"{ONE_FUNCTION} at position 1"),
+        ("has_prefix", "a comparison operator is expected at position 11"),
+        ("has_prefix()", "a field is expected at position 12"),
+        ("has_prefix(a)", "a comma is expected at position 13"),
+        ("has_prefix(a, )", "a value is expected at position 15"),
+        ("has_prefix(a, 5)", "a string is expected at position 15"),
+        ("has_prefix(a, x", "a closing parenthesis is expected at position 16"),
+        ("has_prefix(a, x, y)", "a closing parenthesis is expected at position 16"),
+        ("has_prefix(a, x) = true", "a field is expected at position 18"),
+        ("a = now()", f"{ONE_OF_VALUES} at position 5"),
+        ("a = timestamp()", "a value is expected at position 15"),
+        ("a = timestamp(2024)", f"{INSTANT} at position 15"),
+        ('a = timestamp("2024-01-01")', f"{INSTANT} at position 15"),
+        ('a = timestamp("2024-01-01T00:00:00+16:00")', f"{INSTANT} at position 15"),
+        (
+            'a = timestamp("2024-01-01T00:00:00Z"',
+            "a closing parenthesis is expected at position 37",
+        ),
         ("a = @x", "no value is bound to the name at position 5"),
         ("@x = 1", "unexpected character at position 1"),
     ],

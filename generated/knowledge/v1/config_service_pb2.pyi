@@ -622,6 +622,8 @@ class Limits(_message.Message):
     MAX_SEARCH_LIMIT_FIELD_NUMBER: _builtins.int
     MAX_EMBED_TEXTS_FIELD_NUMBER: _builtins.int
     MAX_INLINE_CHUNKS_FIELD_NUMBER: _builtins.int
+    MAX_EXPORT_SECONDS_FIELD_NUMBER: _builtins.int
+    MAX_CONCURRENT_EXPORTS_FIELD_NUMBER: _builtins.int
     max_message_bytes: _builtins.int
     """Bytes of a message, both ways."""
     max_content_characters: _builtins.int
@@ -636,6 +638,10 @@ class Limits(_message.Message):
     """Texts of one EmbedTexts."""
     max_inline_chunks: _builtins.int
     """Chunks a document may have to be embedded before CreateDocument answers."""
+    max_export_seconds: _builtins.int
+    """Seconds one ExportDocuments may take."""
+    max_concurrent_exports: _builtins.int
+    """Exports at a time, of all callers together, for one server process."""
     def __init__(
         self,
         *,
@@ -646,10 +652,12 @@ class Limits(_message.Message):
         max_search_limit: _builtins.int = ...,
         max_embed_texts: _builtins.int = ...,
         max_inline_chunks: _builtins.int = ...,
+        max_export_seconds: _builtins.int = ...,
+        max_concurrent_exports: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_batch_items", b"max_batch_items", "max_content_characters", b"max_content_characters", "max_embed_texts", b"max_embed_texts", "max_inline_chunks", b"max_inline_chunks", "max_message_bytes", b"max_message_bytes", "max_page_size", b"max_page_size", "max_search_limit", b"max_search_limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_batch_items", b"max_batch_items", "max_concurrent_exports", b"max_concurrent_exports", "max_content_characters", b"max_content_characters", "max_embed_texts", b"max_embed_texts", "max_export_seconds", b"max_export_seconds", "max_inline_chunks", b"max_inline_chunks", "max_message_bytes", b"max_message_bytes", "max_page_size", b"max_page_size", "max_search_limit", b"max_search_limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -82,6 +82,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A document is under legal hold. Example: PurgeDocuments over a held document."""
     ERROR_REASON_AUDIT_UNAVAILABLE: _ErrorReason.ValueType  # 33
     """The read could not be recorded in the audit log, so it is not answered."""
+    ERROR_REASON_SNAPSHOT_EXPIRED: _ErrorReason.ValueType  # 40
+    """An export took longer than the server keeps its snapshot; export less at once, or read faster."""
     ERROR_REASON_EGRESS_FORBIDDEN: _ErrorReason.ValueType  # 60
     """The collection keeps its text on this machine, and its embedding model is remote.
     Example: a text for a collection with EGRESS_LOCAL_ONLY and a model of Hugging Face.
@@ -198,6 +200,8 @@ ERROR_REASON_LEGAL_HOLD: ErrorReason.ValueType  # 30
 """A document is under legal hold. Example: PurgeDocuments over a held document."""
 ERROR_REASON_AUDIT_UNAVAILABLE: ErrorReason.ValueType  # 33
 """The read could not be recorded in the audit log, so it is not answered."""
+ERROR_REASON_SNAPSHOT_EXPIRED: ErrorReason.ValueType  # 40
+"""An export took longer than the server keeps its snapshot; export less at once, or read faster."""
 ERROR_REASON_EGRESS_FORBIDDEN: ErrorReason.ValueType  # 60
 """The collection keeps its text on this machine, and its embedding model is remote.
 Example: a text for a collection with EGRESS_LOCAL_ONLY and a model of Hugging Face.

@@ -10,9 +10,11 @@ from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from knowledge.v1 import audit_receipt_pb2 as _audit_receipt_pb2
 from knowledge.v1 import collection_pb2 as _collection_pb2
 from knowledge.v1 import document_pb2 as _document_pb2
+from knowledge.v1 import intake_pb2 as _intake_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -23,6 +25,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _IfExists:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IfExistsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IfExists.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    IF_EXISTS_UNSPECIFIED: _IfExists.ValueType  # 0
+    """The default."""
+    IF_EXISTS_SKIP: _IfExists.ValueType  # 1
+    """It is a duplicate; nothing is written."""
+    IF_EXISTS_UPDATE: _IfExists.ValueType  # 2
+    """It is updated where it differs: all fields take the item's values."""
+
+class IfExists(_IfExists, metaclass=_IfExistsEnumTypeWrapper):
+    """What becomes of a document whose id is there already. That of a deleted one fails, ALREADY_EXISTS."""
+
+IF_EXISTS_UNSPECIFIED: IfExists.ValueType  # 0
+"""The default."""
+IF_EXISTS_SKIP: IfExists.ValueType  # 1
+"""It is a duplicate; nothing is written."""
+IF_EXISTS_UPDATE: IfExists.ValueType  # 2
+"""It is updated where it differs: all fields take the item's values."""
+Global___IfExists: _TypeAlias = IfExists  # noqa: Y015
 
 @_typing.final
 class CreateCollectionRequest(_message.Message):
@@ -603,6 +629,425 @@ class ListDocumentsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListDocumentsResponse: _TypeAlias = ListDocumentsResponse  # noqa: Y015
+
+@_typing.final
+class AggregateDocumentsRequest(_message.Message):
+    """Asks how many documents there are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FilterValuesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _struct_pb2.Value: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _struct_pb2.Value | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    FILTER_VALUES_FIELD_NUMBER: _builtins.int
+    SHOW_DELETED_FIELD_NUMBER: _builtins.int
+    FACETS_FIELD_NUMBER: _builtins.int
+    ESTIMATE_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """"collections/{collection}"."""
+    filter: _builtins.str
+    """As in ListDocumentsRequest. Default: all documents."""
+    show_deleted: _builtins.bool
+    """Deleted ones, too."""
+    estimate: _builtins.bool
+    """Estimate where counting would take long: the planner's count, and facets of a sample of about
+    10,000 documents. Default: count exactly.
+    """
+    @_builtins.property
+    def filter_values(self) -> _containers.MessageMap[_builtins.str, _struct_pb2.Value]:
+        """Values that the filter names as @name."""
+
+    @_builtins.property
+    def facets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Facet]:
+        """Fields to count by; at most 16, whose limits together are at most 1000."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        filter_values: _abc.Mapping[_builtins.str, _struct_pb2.Value] | None = ...,
+        show_deleted: _builtins.bool = ...,
+        facets: _abc.Iterable[Global___Facet] | None = ...,
+        estimate: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimate", b"estimate", "facets", b"facets", "filter", b"filter", "filter_values", b"filter_values", "parent", b"parent", "show_deleted", b"show_deleted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AggregateDocumentsRequest: _TypeAlias = AggregateDocumentsRequest  # noqa: Y015
+
+@_typing.final
+class Facet(_message.Message):
+    """A field to count by. A value counts once a document, and `path:value` is the filter that selects
+    those documents: an array gives its elements, an object its keys; null and texts over 2048 bytes
+    give nothing.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """document_id, title, mime_type, source_uri, state, origin, revision, labels, labels.{key}, subject_ids,
+    metadata or a path in it, as in docs/filters.md; at most 1024 characters.
+    """
+    limit: _builtins.int
+    """At most so many values, 1 to 1000. Default: 10."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        limit: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "limit", b"limit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "limit", b"limit", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
+    _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
+
+Global___Facet: _TypeAlias = Facet  # noqa: Y015
+
+@_typing.final
+class AggregateDocumentsResponse(_message.Message):
+    """The counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_COUNT_FIELD_NUMBER: _builtins.int
+    FACETS_FIELD_NUMBER: _builtins.int
+    ESTIMATED_FIELD_NUMBER: _builtins.int
+    document_count: _builtins.int
+    """Documents that the filter selects."""
+    estimated: _builtins.bool
+    """Whether the counts are estimates."""
+    @_builtins.property
+    def facets(self) -> _containers.RepeatedCompositeFieldContainer[Global___FacetCounts]:
+        """In the order asked for."""
+
+    def __init__(
+        self,
+        *,
+        document_count: _builtins.int = ...,
+        facets: _abc.Iterable[Global___FacetCounts] | None = ...,
+        estimated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_count", b"document_count", "estimated", b"estimated", "facets", b"facets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AggregateDocumentsResponse: _TypeAlias = AggregateDocumentsResponse  # noqa: Y015
+
+@_typing.final
+class FacetCounts(_message.Message):
+    """The counts of one facet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    DISTINCT_COUNT_FIELD_NUMBER: _builtins.int
+    MISSING_COUNT_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """As asked for."""
+    distinct_count: _builtins.int
+    """Different values there are; of an estimate: in the sample."""
+    missing_count: _builtins.int
+    """Documents without any value."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___FacetValue]:
+        """The most frequent first; ties by value."""
+
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        values: _abc.Iterable[Global___FacetValue] | None = ...,
+        distinct_count: _builtins.int = ...,
+        missing_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["distinct_count", b"distinct_count", "missing_count", b"missing_count", "path", b"path", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FacetCounts: _TypeAlias = FacetCounts  # noqa: Y015
+
+@_typing.final
+class FacetValue(_message.Message):
+    """A value and its documents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    DOCUMENT_COUNT_FIELD_NUMBER: _builtins.int
+    document_count: _builtins.int
+    """How many documents have it."""
+    @_builtins.property
+    def value(self) -> _struct_pb2.Value:
+        """A string, number or bool; of state and origin their name in filters."""
+
+    def __init__(
+        self,
+        *,
+        value: _struct_pb2.Value | None = ...,
+        document_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_count", b"document_count", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FacetValue: _TypeAlias = FacetValue  # noqa: Y015
+
+@_typing.final
+class ImportDocumentsRequest(_message.Message):
+    """A start, then items."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def start(self) -> Global___ImportStart:
+        """The first message, and no other."""
+
+    @_builtins.property
+    def item(self) -> Global___ImportItem:
+        """Every other message."""
+
+    def __init__(
+        self,
+        *,
+        start: Global___ImportStart | None = ...,
+        item: Global___ImportItem | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "message", b"message", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "message", b"message", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["start", "item"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___ImportDocumentsRequest: _TypeAlias = ImportDocumentsRequest  # noqa: Y015
+
+@_typing.final
+class ImportStart(_message.Message):
+    """Where documents go, and what is done with those that are there already."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    IF_EXISTS_FIELD_NUMBER: _builtins.int
+    UNIQUE_CONTENT_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """"collections/{collection}"."""
+    if_exists: Global___IfExists.ValueType
+    """What becomes of a document whose id is there. Default: IF_EXISTS_SKIP."""
+    unique_content: _builtins.bool
+    """Also a document with an id counts as a duplicate when another one has the same content. (One
+    without an id always does.) Default: false.
+    """
+    @_builtins.property
+    def session(self) -> _intake_pb2.IntakeSession:
+        """To go on after a break. Default: a new session."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        session: _intake_pb2.IntakeSession | None = ...,
+        if_exists: Global___IfExists.ValueType = ...,
+        unique_content: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_exists", b"if_exists", "parent", b"parent", "session", b"session", "unique_content", b"unique_content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportStart: _TypeAlias = ImportStart  # noqa: Y015
+
+@_typing.final
+class ImportItem(_message.Message):
+    """A document."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    DOCUMENT_ID_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """1 for the first of the session, then one more each."""
+    document_id: _builtins.str
+    """The id to give it: 1 to 128 printable characters without "/". Default: made by the server."""
+    @_builtins.property
+    def document(self) -> _document_pb2.Document:
+        """The document; what is output only is ignored."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        document_id: _builtins.str = ...,
+        document: _document_pb2.Document | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "document_id", b"document_id", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportItem: _TypeAlias = ImportItem  # noqa: Y015
+
+@_typing.final
+class ImportDocumentsResponse(_message.Message):
+    """Answers to an import."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STARTED_FIELD_NUMBER: _builtins.int
+    ACKS_FIELD_NUMBER: _builtins.int
+    FINISHED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def started(self) -> _intake_pb2.IntakeStarted:
+        """The first answer."""
+
+    @_builtins.property
+    def acks(self) -> _intake_pb2.IntakeAcks:
+        """What became of items."""
+
+    @_builtins.property
+    def finished(self) -> _intake_pb2.IntakeFinished:
+        """The last answer."""
+
+    def __init__(
+        self,
+        *,
+        started: _intake_pb2.IntakeStarted | None = ...,
+        acks: _intake_pb2.IntakeAcks | None = ...,
+        finished: _intake_pb2.IntakeFinished | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "finished", b"finished", "message", b"message", "started", b"started"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "finished", b"finished", "message", b"message", "started", b"started"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["started", "acks", "finished"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___ImportDocumentsResponse: _TypeAlias = ImportDocumentsResponse  # noqa: Y015
+
+@_typing.final
+class ExportDocumentsRequest(_message.Message):
+    """Asks for all documents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FilterValuesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _struct_pb2.Value: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _struct_pb2.Value | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    FILTER_VALUES_FIELD_NUMBER: _builtins.int
+    SHOW_DELETED_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """"collections/{collection}"."""
+    filter: _builtins.str
+    """As in ListDocumentsRequest. Default: all documents."""
+    show_deleted: _builtins.bool
+    """Deleted ones, too."""
+    @_builtins.property
+    def filter_values(self) -> _containers.MessageMap[_builtins.str, _struct_pb2.Value]:
+        """Values that the filter names as @name."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        filter_values: _abc.Mapping[_builtins.str, _struct_pb2.Value] | None = ...,
+        show_deleted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "filter_values", b"filter_values", "parent", b"parent", "show_deleted", b"show_deleted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportDocumentsRequest: _TypeAlias = ExportDocumentsRequest  # noqa: Y015
+
+@_typing.final
+class ExportDocumentsResponse(_message.Message):
+    """Some of the documents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def documents(self) -> _containers.RepeatedCompositeFieldContainer[_document_pb2.Document]:
+        """Whole; about 1 MiB, at least one, at most 1000. A collection without any gives no answer."""
+
+    def __init__(
+        self,
+        *,
+        documents: _abc.Iterable[_document_pb2.Document] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportDocumentsResponse: _TypeAlias = ExportDocumentsResponse  # noqa: Y015
 
 @_typing.final
 class UpdateDocumentRequest(_message.Message):

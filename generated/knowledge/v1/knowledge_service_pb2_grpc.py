@@ -79,6 +79,21 @@ class KnowledgeServiceStub:
                 request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.ListDocumentsRequest.SerializeToString,
                 response_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.ListDocumentsResponse.FromString,
                 _registered_method=True)
+        self.AggregateDocuments = channel.unary_unary(
+                '/knowledge.v1.KnowledgeService/AggregateDocuments',
+                request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.AggregateDocumentsRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.AggregateDocumentsResponse.FromString,
+                _registered_method=True)
+        self.ImportDocuments = channel.stream_stream(
+                '/knowledge.v1.KnowledgeService/ImportDocuments',
+                request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.ImportDocumentsRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.ImportDocumentsResponse.FromString,
+                _registered_method=True)
+        self.ExportDocuments = channel.unary_stream(
+                '/knowledge.v1.KnowledgeService/ExportDocuments',
+                request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.ExportDocumentsRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.ExportDocumentsResponse.FromString,
+                _registered_method=True)
         self.UpdateDocument = channel.unary_unary(
                 '/knowledge.v1.KnowledgeService/UpdateDocument',
                 request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.UpdateDocumentRequest.SerializeToString,
@@ -192,6 +207,33 @@ class KnowledgeServiceServicer:
 
     def ListDocuments(self, request, context):
         """Lists a collection's documents, without content unless asked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AggregateDocuments(self, request, context):
+        """Counts a collection's documents under a filter, and by the values of fields (facets). All counts of
+        one answer are of one moment.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportDocuments(self, request_iterator, context):
+        """Brings many documents, by the stream protocol of intake.proto. Each item ends by itself; those that
+        come together are committed together, each with its own audit event. An item that breaks a limit
+        fails alone; a message over the message limit ends the stream.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportDocuments(self, request, context):
+        """Sends a collection's documents, whole, as they were at one moment, in order of their creation.
+        ABORTED when that takes longer than max_export_seconds of GetServerInfo: a snapshot holds back
+        the database's cleaning. What it sends, ImportDocuments takes back; chunks that a caller gave
+        (ORIGIN_CALLER) are not among it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -317,6 +359,21 @@ def add_KnowledgeServiceServicer_to_server(servicer, server):
                     servicer.ListDocuments,
                     request_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.ListDocumentsRequest.FromString,
                     response_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.ListDocumentsResponse.SerializeToString,
+            ),
+            'AggregateDocuments': grpc.unary_unary_rpc_method_handler(
+                    servicer.AggregateDocuments,
+                    request_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.AggregateDocumentsRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.AggregateDocumentsResponse.SerializeToString,
+            ),
+            'ImportDocuments': grpc.stream_stream_rpc_method_handler(
+                    servicer.ImportDocuments,
+                    request_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.ImportDocumentsRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.ImportDocumentsResponse.SerializeToString,
+            ),
+            'ExportDocuments': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportDocuments,
+                    request_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.ExportDocumentsRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.ExportDocumentsResponse.SerializeToString,
             ),
             'UpdateDocument': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateDocument,
@@ -590,6 +647,87 @@ class KnowledgeService:
             '/knowledge.v1.KnowledgeService/ListDocuments',
             knowledge_dot_v1_dot_knowledge__service__pb2.ListDocumentsRequest.SerializeToString,
             knowledge_dot_v1_dot_knowledge__service__pb2.ListDocumentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AggregateDocuments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.KnowledgeService/AggregateDocuments',
+            knowledge_dot_v1_dot_knowledge__service__pb2.AggregateDocumentsRequest.SerializeToString,
+            knowledge_dot_v1_dot_knowledge__service__pb2.AggregateDocumentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportDocuments(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/knowledge.v1.KnowledgeService/ImportDocuments',
+            knowledge_dot_v1_dot_knowledge__service__pb2.ImportDocumentsRequest.SerializeToString,
+            knowledge_dot_v1_dot_knowledge__service__pb2.ImportDocumentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportDocuments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/knowledge.v1.KnowledgeService/ExportDocuments',
+            knowledge_dot_v1_dot_knowledge__service__pb2.ExportDocumentsRequest.SerializeToString,
+            knowledge_dot_v1_dot_knowledge__service__pb2.ExportDocumentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,21 @@ class KnowledgeServiceStub:
     """Reads a document, deleted ones too: as it is, at a revision, or as it was at an instant."""
     ListDocuments: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.ListDocumentsRequest, _knowledge_service_pb2.ListDocumentsResponse]
     """Lists a collection's documents, without content unless asked."""
+    AggregateDocuments: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.AggregateDocumentsRequest, _knowledge_service_pb2.AggregateDocumentsResponse]
+    """Counts a collection's documents under a filter, and by the values of fields (facets). All counts of
+    one answer are of one moment.
+    """
+    ImportDocuments: _grpc.StreamStreamMultiCallable[_knowledge_service_pb2.ImportDocumentsRequest, _knowledge_service_pb2.ImportDocumentsResponse]
+    """Brings many documents, by the stream protocol of intake.proto. Each item ends by itself; those that
+    come together are committed together, each with its own audit event. An item that breaks a limit
+    fails alone; a message over the message limit ends the stream.
+    """
+    ExportDocuments: _grpc.UnaryStreamMultiCallable[_knowledge_service_pb2.ExportDocumentsRequest, _knowledge_service_pb2.ExportDocumentsResponse]
+    """Sends a collection's documents, whole, as they were at one moment, in order of their creation.
+    ABORTED when that takes longer than max_export_seconds of GetServerInfo: a snapshot holds back
+    the database's cleaning. What it sends, ImportDocuments takes back; chunks that a caller gave
+    (ORIGIN_CALLER) are not among it.
+    """
     UpdateDocument: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.UpdateDocumentRequest, _knowledge_service_pb2.UpdateDocumentResponse]
     """Changes a document and makes a new revision; only text that changed is embedded again."""
     DeleteDocument: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.DeleteDocumentRequest, _knowledge_service_pb2.DeleteDocumentResponse]
@@ -121,6 +136,21 @@ class KnowledgeServiceAsyncStub(KnowledgeServiceStub):
     """Reads a document, deleted ones too: as it is, at a revision, or as it was at an instant."""
     ListDocuments: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.ListDocumentsRequest, _knowledge_service_pb2.ListDocumentsResponse]  # type: ignore[assignment]
     """Lists a collection's documents, without content unless asked."""
+    AggregateDocuments: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.AggregateDocumentsRequest, _knowledge_service_pb2.AggregateDocumentsResponse]  # type: ignore[assignment]
+    """Counts a collection's documents under a filter, and by the values of fields (facets). All counts of
+    one answer are of one moment.
+    """
+    ImportDocuments: _aio.StreamStreamMultiCallable[_knowledge_service_pb2.ImportDocumentsRequest, _knowledge_service_pb2.ImportDocumentsResponse]  # type: ignore[assignment]
+    """Brings many documents, by the stream protocol of intake.proto. Each item ends by itself; those that
+    come together are committed together, each with its own audit event. An item that breaks a limit
+    fails alone; a message over the message limit ends the stream.
+    """
+    ExportDocuments: _aio.UnaryStreamMultiCallable[_knowledge_service_pb2.ExportDocumentsRequest, _knowledge_service_pb2.ExportDocumentsResponse]  # type: ignore[assignment]
+    """Sends a collection's documents, whole, as they were at one moment, in order of their creation.
+    ABORTED when that takes longer than max_export_seconds of GetServerInfo: a snapshot holds back
+    the database's cleaning. What it sends, ImportDocuments takes back; chunks that a caller gave
+    (ORIGIN_CALLER) are not among it.
+    """
     UpdateDocument: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.UpdateDocumentRequest, _knowledge_service_pb2.UpdateDocumentResponse]  # type: ignore[assignment]
     """Changes a document and makes a new revision; only text that changed is embedded again."""
     DeleteDocument: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.DeleteDocumentRequest, _knowledge_service_pb2.DeleteDocumentResponse]  # type: ignore[assignment]
@@ -230,6 +260,39 @@ class KnowledgeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_knowledge_service_pb2.ListDocumentsResponse, _abc.Awaitable[_knowledge_service_pb2.ListDocumentsResponse]]:
         """Lists a collection's documents, without content unless asked."""
+
+    @_abc_1.abstractmethod
+    def AggregateDocuments(
+        self,
+        request: _knowledge_service_pb2.AggregateDocumentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_knowledge_service_pb2.AggregateDocumentsResponse, _abc.Awaitable[_knowledge_service_pb2.AggregateDocumentsResponse]]:
+        """Counts a collection's documents under a filter, and by the values of fields (facets). All counts of
+        one answer are of one moment.
+        """
+
+    @_abc_1.abstractmethod
+    def ImportDocuments(
+        self,
+        request_iterator: _MaybeAsyncIterator[_knowledge_service_pb2.ImportDocumentsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_knowledge_service_pb2.ImportDocumentsResponse], _abc.AsyncIterator[_knowledge_service_pb2.ImportDocumentsResponse]]:
+        """Brings many documents, by the stream protocol of intake.proto. Each item ends by itself; those that
+        come together are committed together, each with its own audit event. An item that breaks a limit
+        fails alone; a message over the message limit ends the stream.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportDocuments(
+        self,
+        request: _knowledge_service_pb2.ExportDocumentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_knowledge_service_pb2.ExportDocumentsResponse], _abc.AsyncIterator[_knowledge_service_pb2.ExportDocumentsResponse]]:
+        """Sends a collection's documents, whole, as they were at one moment, in order of their creation.
+        ABORTED when that takes longer than max_export_seconds of GetServerInfo: a snapshot holds back
+        the database's cleaning. What it sends, ImportDocuments takes back; chunks that a caller gave
+        (ORIGIN_CALLER) are not among it.
+        """
 
     @_abc_1.abstractmethod
     def UpdateDocument(

@@ -7,10 +7,11 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import SystemRandom
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import grpc
 import grpc.aio
+from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
@@ -27,8 +28,10 @@ RpcError = grpc.aio.AioRpcError
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
-_FIRST_WAIT_SECONDS = 0.1
-_LONGEST_WAIT_SECONDS = 3.0
+FIRST_WAIT_SECONDS = 0.1
+LONGEST_WAIT_SECONDS = 3.0
+
+_BROKEN = {grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,16 +70,20 @@ class Client:
     ) -> Answer:
         """The answer; raises RpcError when it is a refusal, or patience ends."""
         give_up = time.monotonic() + self._patience_seconds
-        longest = _FIRST_WAIT_SECONDS
+        longest = FIRST_WAIT_SECONDS
         while True:
             try:
                 return await rpc(request, metadata=self._metadata, timeout=timeout_seconds)
             except RpcError as error:
-                wait = _wait_seconds(error, longest)
+                wait = wait_seconds(error, longest)
                 if wait is None or time.monotonic() + wait > give_up:
                     raise
             await asyncio.sleep(wait)
-            longest = min(2 * longest, _LONGEST_WAIT_SECONDS)
+            longest = min(2 * longest, LONGEST_WAIT_SECONDS)
+
+    def begin(self, rpc: Any, *request: Message) -> Any:
+        """A streaming call; it is not tried again, and has no time limit."""
+        return rpc(*request, metadata=self._metadata)
 
     async def stream(
         self, rpc: grpc.aio.UnaryStreamMultiCallable[Request, Answer], request: Request
@@ -96,6 +103,12 @@ async def open_client(
         yield Client(channel, token)
 
 
+def is_broken(error: RpcError) -> bool:
+    """Whether gRPC itself says so: its server went away. What a server says has a call id."""
+    names = {str(name) for name, _ in error.trailing_metadata() or ()}
+    return error.code() in _BROKEN and "x-call-id" not in names
+
+
 def status_line(error: RpcError) -> str:
     """A refusal in one line."""
     return f"{error.code().name}: {error.details()}"
@@ -110,7 +123,7 @@ def _token(file: Path | None) -> str | None:
         raise SettingsError(f"the token file cannot be read: {type(error).__name__}") from None
 
 
-def _wait_seconds(error: RpcError, longest: float) -> float | None:
+def wait_seconds(error: RpcError, longest: float) -> float | None:
     """How long to wait before the next try; None when another try is of no use.
 
     Never shorter than the server's RetryInfo, and beyond it by chance, so that callers who were

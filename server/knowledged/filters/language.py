@@ -5,82 +5,40 @@
     factor      = term { "OR" term }                OR binds tighter than AND
     term        = [ "NOT" | "-" ] simple
     simple      = "(" expression ")" | restriction
-    restriction = path comparator value             functions will stand here beside it
+    restriction = path comparator value | "has_prefix" "(" path "," text ")"
     path        = segment { "." segment }
-    value       = quoted string | word | number | true | false | null | "@" name | "*"
+    value       = text | number | true | false | null | "*" | "timestamp" "(" text ")"
+    text        = quoted string | word | "@" name
 
 What it knows of fields, their types and SQL stands in `store/filter_sql.py`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias, cast
+from datetime import datetime
+from typing import cast
 
 from knowledged.errors import Invalid, Violation
+from knowledged.filters.instants import instant
+from knowledged.filters.syntax import (
+    And,
+    Comparison,
+    Expression,
+    Filter,
+    Has,
+    HasPrefix,
+    Not,
+    Operator,
+    Or,
+    Present,
+)
 from knowledged.filters.tokens import Token, TokenKind, segments, tokens
 from knowledged.filters.values import Fault, Scalar, Value, bound_value, unquoted, word_value
 
 LONGEST_FILTER = 8_192
 DEEPEST_NESTING = 32
+LONGEST_PATH = 1_024
 MOST_TERMS = 200
-
-Operator: TypeAlias = Literal["=", "!=", "<", "<=", ">", ">="]
-
-
-@dataclass(frozen=True, slots=True)
-class And:
-    parts: tuple["Expression", ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Or:
-    parts: tuple["Expression", ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Not:
-    part: "Expression"
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """`path operator value`. A tuple means any of its members and comes with = and != only;
-    so do true, false and null. Positions are 1-based characters of the filter."""
-
-    path: tuple[str, ...]
-    operator: Operator
-    value: Value
-    position: int
-    value_position: int
-
-
-@dataclass(frozen=True, slots=True)
-class Has:
-    """`path:value`. A tuple means any of its members."""
-
-    path: tuple[str, ...]
-    value: Scalar | tuple[Scalar, ...]
-    position: int
-    value_position: int
-
-
-@dataclass(frozen=True, slots=True)
-class Present:
-    """`path:*`."""
-
-    path: tuple[str, ...]
-    position: int
-
-
-Expression: TypeAlias = And | Or | Not | Comparison | Has | Present
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """A parsed filter; `field` is the request field that faults found later are reported for."""
-
-    expression: Expression
-    field: str
+_INSTANT_EXPECTED = "an RFC 3339 timestamp in quotes or a bound one is expected"
 
 
 def parse(
@@ -103,6 +61,19 @@ def parse(
     if unused:
         raise Invalid(Violation(f"{field}_values", f"{unused} of the bound values not used"))
     return Filter(expression, field) if expression else None
+
+
+def parse_path(text: str, field: str) -> tuple[str, ...]:
+    """The keys of a dotted path as filters write it; `field` is what a fault is reported for."""
+    try:
+        if len(text) > LONGEST_PATH:
+            raise Fault(f"the path is longer than {LONGEST_PATH} characters", LONGEST_PATH + 1)
+        first, *others = tokens(text)
+        if first.kind is not TokenKind.PATH or others[0].kind is not TokenKind.END:
+            raise Fault("a field and nothing else is expected", first.position)
+        return segments(first)
+    except Fault as fault:
+        raise fault.invalid(field) from None
 
 
 def _scanned(text: str) -> list[Token]:
@@ -181,7 +152,8 @@ class _Parser:
 
     def restriction(self) -> Expression:
         field = self._expect(TokenKind.PATH, "a field is expected")
-        self._refuse_function(field)
+        if self._calls(field):
+            return self._has_prefix(field)
         path = self._path(field)
         comparator = self._expect(TokenKind.COMPARATOR, "a comparison operator is expected")
         if comparator.text == ":" and self._accept(TokenKind.STAR):
@@ -203,10 +175,38 @@ class _Parser:
             raise Fault(f"the path is deeper than {DEEPEST_NESTING}", field.position)
         return path
 
-    def _refuse_function(self, name: Token) -> None:
+    def _calls(self, name: Token) -> bool:
+        """Whether the parenthesis of a function's arguments follows the name."""
         following = self._token
-        if following.kind is TokenKind.OPEN and following.position == name.end:
-            raise Fault("functions are not supported", name.position)
+        return following.kind is TokenKind.OPEN and following.position == name.end
+
+    def _has_prefix(self, name: Token) -> Expression:
+        if name.text != "has_prefix":
+            raise Fault(
+                "unknown function; has_prefix(field, text) is the one there is", name.position
+            )
+        self._next += 1
+        field = self._expect(TokenKind.PATH, "a field is expected")
+        path = self._path(field)
+        self._expect(TokenKind.COMMA, "a comma is expected")
+        operand = self._token
+        prefix = self._value()
+        if not isinstance(prefix, str):
+            raise Fault("a string is expected", operand.position)
+        self._expect(TokenKind.CLOSE, "a closing parenthesis is expected")
+        return HasPrefix(path, prefix, field.position, operand.position)
+
+    def _timestamp(self, name: Token) -> datetime:
+        if name.text != "timestamp":
+            raise Fault("unknown function; timestamp(text) is the one for values", name.position)
+        self._next += 1
+        operand = self._token
+        text = self._value()
+        found = instant(text) if isinstance(text, str) else None
+        if found is None:
+            raise Fault(_INSTANT_EXPECTED, operand.position)
+        self._expect(TokenKind.CLOSE, "a closing parenthesis is expected")
+        return found
 
     def _value(self) -> Value:
         token = self._token
@@ -217,7 +217,8 @@ class _Parser:
             case TokenKind.BOUND:
                 return self._bound(token)
             case TokenKind.WORD:
-                self._refuse_function(token)
+                if self._calls(token):
+                    return self._timestamp(token)
                 return word_value(token.text, token.position)
             case TokenKind.STAR:
                 raise Fault("* stands only after :", token.position)
@@ -233,7 +234,7 @@ class _Parser:
 
 
 def _check_ordered(operator: Operator, value: Value, position: int) -> None:
-    if operator not in ("=", "!=") and not isinstance(value, str | float):
+    if operator not in ("=", "!=") and not isinstance(value, str | float | datetime):
         raise Fault("true, false, null and lists take only = and !=", position)
 
 

@@ -1,7 +1,8 @@
 """The tokens of the filter language, and what their text stands for.
 
-The scanner knows two places: after a comparator stands a value (`-1.5`, `"text"`, `@name`, `*`),
-anywhere else a path (`metadata."blood type"`), a comparator, a parenthesis or a minus sign.
+The scanner knows two places: after a comparator, a comma or `timestamp(` stands a value (`-1.5`,
+`"text"`, `@name`, `*`), anywhere else a path (`metadata."blood type"`), a comparator, a parenthesis
+or a minus sign.
 """
 
 import re
@@ -74,10 +75,16 @@ def tokens(text: str) -> list[Token]:
     found: list[Token] = []
     start = _after_space(text, 0)
     while start < len(text):
-        after_comparator = bool(found) and found[-1].kind is TokenKind.COMPARATOR
-        found.append(_token(text, start, after_comparator))
+        found.append(_token(text, start, _value_follows(found)))
         start = _after_space(text, found[-1].end - 1)
     return [*found, Token(TokenKind.END, "", len(text) + 1)]
+
+
+def _value_follows(found: list[Token]) -> bool:
+    if not found:
+        return False
+    opens = found[-1].kind is TokenKind.OPEN and len(found) > 1 and found[-2].text == "timestamp"
+    return opens or found[-1].kind in (TokenKind.COMPARATOR, TokenKind.COMMA)
 
 
 def _after_space(text: str, start: int) -> int:
@@ -85,10 +92,10 @@ def _after_space(text: str, start: int) -> int:
     return space.end() if space else start
 
 
-def _token(text: str, start: int, after_comparator: bool) -> Token:
-    match = (_OPERAND if after_comparator else _TERM).match(text, start)
+def _token(text: str, start: int, of_value: bool) -> Token:
+    match = (_OPERAND if of_value else _TERM).match(text, start)
     if match is None:
-        raise Fault(_why_not(text[start], after_comparator), start + 1)
+        raise Fault(_why_not(text[start], of_value), start + 1)
     word = match[0]
     kind = TokenKind(match.lastgroup)
     if kind in (TokenKind.PATH, TokenKind.WORD):
@@ -96,10 +103,10 @@ def _token(text: str, start: int, after_comparator: bool) -> Token:
     return Token(kind, word, start + 1)
 
 
-def _why_not(character: str, after_comparator: bool) -> str:
+def _why_not(character: str, of_value: bool) -> str:
     if character in "\"'":
         return "a quoted string is not closed"
-    return "a value is expected" if after_comparator else "unexpected character"
+    return "a value is expected" if of_value else "unexpected character"
 
 
 def segments(path: Token) -> tuple[str, ...]:

@@ -3,13 +3,15 @@
 import math
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TypeAlias, cast
 
 from knowledged.errors import Invalid, Violation
 
 LONGEST_LIST = 1_000
 
-Scalar: TypeAlias = str | float | bool
+# A datetime stands where the filter says timestamp(...).
+Scalar: TypeAlias = str | float | bool | datetime
 Value: TypeAlias = Scalar | tuple[Scalar, ...] | None
 
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")

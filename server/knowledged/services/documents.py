@@ -13,17 +13,15 @@ from knowledged.services.document_removal import DocumentRemover
 from knowledged.services.document_writing import DocumentWriter, Update
 from knowledged.services.drafts import DOCUMENT_PATHS, mask_paths
 from knowledged.services.found_documents import Asked
-from knowledged.services.listing import by_attribute, filter_condition
+from knowledged.services.listing import by_attribute, document_condition, document_filter
 from knowledged.services.recording import request_key
 from knowledged.services.supplies import Supplies, granted
 from knowledged.store import documents, revisions
-from knowledged.store.documents import DOCUMENT_FIELDS, ORDERS
-from knowledged.store.filter_sql import Fields
+from knowledged.store.documents import ORDERS
 from knowledged.store.revisions import Moment
 
 COLLECTION_SHAPE = '"collections/{collection}"'
 SHAPE = '"collections/{collection}/documents/{document}"'
-FIELDS = Fields(DOCUMENT_FIELDS)
 
 
 class Documents:
@@ -75,10 +73,11 @@ class Documents:
     ) -> pb.ListDocumentsResponse:
         checks, order_by = Checks(), request.order_by or "create_time"
         (collection_id,) = checks.name("parent", request.parent, collection_of, COLLECTION_SHAPE)
-        condition = filter_condition(checks, request, FIELDS, 4)
+        asked = document_filter(checks, request)
         position = by_attribute("document_uid")
         listing = self._supplies.lists.listing(checks, call, request, ORDERS, order_by, position)
         space = await self._supplies.directory.resolve(call, collection_id)
+        condition = document_condition(asked, space.collection, 4)
         parts = request.show_deleted, request.view == View.VIEW_FULL
         async with self._supplies.database.read(call.left) as conn:
             rows = await documents.list_page(

@@ -40,7 +40,7 @@ def fill(struct: Struct, json: Mapping[str, object]) -> None:
         if type(value) is str:
             fields[key].string_value = value
         else:
-            _set(fields[key], value)
+            fill_value(fields[key], value)
 
 
 def _number(number: float) -> object:
@@ -48,7 +48,8 @@ def _number(number: float) -> object:
     return int(number) if whole else number
 
 
-def _set(target: Value, value: object) -> None:
+def fill_value(target: Value, value: object) -> None:
+    """Writes a JSON value into an empty Value."""
     match value:
         case str():
             target.string_value = value
@@ -72,4 +73,4 @@ def _set_struct(target: Struct, value: dict[str, object]) -> None:
 def _set_list(target: ListValue, value: list[object]) -> None:
     target.SetInParent()
     for item in value:
-        _set(target.values.add(), item)
+        fill_value(target.values.add(), item)

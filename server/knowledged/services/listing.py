@@ -9,10 +9,14 @@ from google.protobuf.struct_pb2 import Value
 
 from knowledged.call import Call
 from knowledged.checks import Checks
+from knowledged.declared_fields import typed
 from knowledged.errors import Invalid
-from knowledged.filters.language import Filter, parse
+from knowledged.filters.language import parse
+from knowledged.filters.syntax import Filter
 from knowledged.page_token import PageTokens, binding
 from knowledged.services.json_struct import json_values
+from knowledged.store.collections import Collection
+from knowledged.store.documents import DOCUMENT_FIELDS
 from knowledged.store.filter_sql import Condition, Fields
 from knowledged.store.filter_sql import compile as compile_filter
 from knowledged.store.paging import Order, Page, Position
@@ -142,6 +146,24 @@ def filter_condition(
     except Invalid as error:
         checks.violations.extend(error.violations)
         return compile_filter(None, fields, first_parameter)
+
+
+def document_filter(checks: Checks, request: Any) -> Filter | None:
+    """The request's filter over documents; its faults go to the checks, but for those that only
+    the types show which the collection declares."""
+    filter_condition(checks, request, Fields(DOCUMENT_FIELDS), 1)
+    return None if checks.violations else parsed_filter(checks, request)
+
+
+def document_condition(
+    asked: Filter | None, collection: Collection, first_parameter: int
+) -> Condition:
+    """A filter over a collection's documents as SQL; what the collection declares has its type."""
+    return compile_filter(asked, document_fields(collection), first_parameter)
+
+
+def document_fields(collection: Collection) -> Fields:
+    return Fields(DOCUMENT_FIELDS, typed=typed(collection.filter_fields))
 
 
 def by_attribute(tie: str) -> Callable[[Any, str], Position]:

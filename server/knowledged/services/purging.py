@@ -9,8 +9,8 @@ from knowledged.checks import Checks
 from knowledged.errors import WrongState
 from knowledged.names import collection_of
 from knowledged.services import pack
-from knowledged.services.documents import COLLECTION_SHAPE, FIELDS
-from knowledged.services.listing import filter_condition
+from knowledged.services.documents import COLLECTION_SHAPE
+from knowledged.services.listing import document_condition, document_filter
 from knowledged.services.recording import Change, item_keys, mutation, request_key
 from knowledged.services.supplies import Supplies
 from knowledged.store import purges, requests
@@ -34,11 +34,12 @@ class Purges:
         checks = Checks()
         (collection_id,) = checks.name("parent", request.parent, collection_of, COLLECTION_SHAPE)
         checks.text("filter", request.filter, LONGEST_FILTER, required=True)
-        condition = filter_condition(checks, request, FIELDS, 2)
+        asked = document_filter(checks, request)
         key = request_key(call, request, checks.request_id(request.request_id))
         checks.done()
         space = await self._supplies.directory.resolve(call, collection_id)
         collection_uid = space.collection.collection_uid
+        condition = document_condition(asked, space.collection, 2)
         if not request.force:
             return await self._counted(call, collection_uid, condition)
         return await self._purged(call, key, collection_uid, condition)

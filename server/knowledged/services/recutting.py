@@ -45,7 +45,7 @@ async def recut(
 ) -> list[Recut]:
     """Next revisions, of documents as they are and as they will be, with their pieces.
 
-    Those of an unchanged text stay as they are.
+    Those of an unchanged text stay as they are; of such a one the content need not be there.
     """
     changed = [row for old, row in changes if _is_cut(old, row)]
     known = await _known(supplies, call, changed)
@@ -69,19 +69,24 @@ async def _known(supplies: Supplies, call: Call, rows: Sequence[Document]) -> di
 
 
 def _is_cut(old: Document, row: Document) -> bool:
-    same = (old.content, old.mime_type) == (row.content, row.mime_type)
+    same = (old.content_sha256, old.mime_type) == (row.content_sha256, row.mime_type)
     return row.origin == SERVER and not same
+
+
+def _kept(old: Document, row: Document) -> Kept | None:
+    same = old.content_sha256 == row.content_sha256
+    return None if same else kept(old.content, row.content)
 
 
 def _recut(
     space: Space, old: Document, row: Document, made: NewPieces | None, known: Known
 ) -> Recut:
     if made is not None:
-        return Recut(_completed(row, made, known), made, kept(old.content, row.content))
+        return Recut(_completed(row, made, known), made, _kept(old, row))
     declared = space.collection.filter_fields
     fields = stored_fields(declared, DOCUMENT, row.metadata)
     stays = NewPieces(fields=fields, cut=False, own_keys=own_keys(declared, DOCUMENT))
-    return Recut(row, stays, kept(old.content, row.content))
+    return Recut(row, stays, _kept(old, row))
 
 
 def _text(space: Space, row: Document, known: Known) -> Text:

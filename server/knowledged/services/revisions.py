@@ -10,9 +10,9 @@ from knowledged.checks import Checks
 from knowledged.names import document_of
 from knowledged.services import pack
 from knowledged.services.document_writing import DocumentWriter
-from knowledged.services.documents import FIELDS, SHAPE
+from knowledged.services.documents import SHAPE
 from knowledged.services.found_documents import Asked, FoundDocuments
-from knowledged.services.listing import filter_condition
+from knowledged.services.listing import document_condition, document_filter
 from knowledged.services.recording import request_key
 from knowledged.services.supplies import Supplies
 from knowledged.store import revisions
@@ -35,10 +35,11 @@ class Revisions:
     ) -> pb.ListDocumentRevisionsResponse:
         checks, order_by = Checks(), request.order_by or "revision desc"
         names = checks.name("parent", request.parent, document_of, SHAPE)
-        condition = filter_condition(checks, request, FIELDS, 2)
+        asked = document_filter(checks, request)
         orders = {"revision": BY_REVISION}
         listing = self._supplies.lists.listing(checks, call, request, orders, order_by, _position)
         space = await self._supplies.directory.resolve(call, names[0])
+        condition = document_condition(asked, space.collection, 2)
         document = await self._found.read(call, space, names[1], content=False)
         async with self._supplies.database.read(call.left) as conn:
             rows = await revisions.list_page(conn, document.document_uid, condition, listing.page)

@@ -7,8 +7,8 @@ from asyncpg import Record
 from knowledge.v1 import vector_service_pb2 as pb
 from knowledged.call import Call
 from knowledged.checks import Checks
-from knowledged.declared_fields import declared, only_declared
-from knowledged.filters.language import Filter
+from knowledged.declared_fields import declared, only_declared, typed
+from knowledged.filters.syntax import Filter
 from knowledged.services.given_chunks import vector_bytes
 from knowledged.services.listing import parsed_filter
 from knowledged.services.search_batches import SearchBatches
@@ -101,7 +101,7 @@ class Searching:
         exact = request.exact or not space.indexed or space.rows < EXACT_BELOW_ROWS
         ef = None if exact else min(search.MAX_EF, max(asked.ef or space.ef, asked.limit))
         joined = search.asks_more_than(only_declared(ready), asked.filter)
-        fields = Fields(SEARCH_COLUMNS, declared(ready))
+        fields = Fields(SEARCH_COLUMNS, declared(ready), typed(collection.filter_fields))
         condition = compile_filter(asked.filter, fields, FIRST_FILTER_PARAMETER)
         query = Query(
             collection.collection_uid,

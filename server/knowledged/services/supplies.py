@@ -28,6 +28,8 @@ class Limits:
     max_search_limit: int
     max_embed_texts: int
     max_inline_chunks: int
+    max_export_seconds: int
+    max_concurrent_exports: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,12 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum
 from typing import LiteralString, cast
 from uuid import UUID
 
+from knowledged.filters.instants import instant
 from knowledged.filters.values import Fault, Scalar
 
 
@@ -59,14 +60,20 @@ class Declared:
 class Fields:
     """All that a filter may name, by dotted name. A declared field hides a column's path.
 
-    A MAP column `labels` also answers to `labels.env`, a DYNAMIC one to paths of any depth.
+    A MAP column `labels` also answers to `labels.env`, a DYNAMIC one to paths of any depth; where
+    `typed` names one of those, its values are of that kind or count as missing: what the collection
+    declares, and no vector row carries here.
     """
 
     columns: Mapping[str, Column]
     declared: Mapping[str, Declared] = field(default_factory=dict[str, Declared])
+    typed: Mapping[str, Kind] = field(default_factory=dict[str, Kind])
 
     def declared_at(self, path: tuple[str, ...]) -> Declared | None:
         return self.declared.get(_dotted(path))
+
+    def typed_at(self, path: tuple[str, ...]) -> Kind | None:
+        return self.typed.get(_dotted(path))
 
     def column_at(self, path: tuple[str, ...]) -> tuple[Column, tuple[str, ...]] | None:
         """The column that `path` leads to, and the keys that are left to go inside it."""
@@ -128,35 +135,15 @@ def stored_value(kind: Kind, value: object) -> str | float | bool | list[str] | 
             return value
         case Kind.NUMBER, int() | float() if not isinstance(value, bool):
             return float(value) if math.isfinite(value) else None
-        case Kind.TIMESTAMP, str():
-            instant = timestamp(value)
-            return instant.timestamp() if instant else None
+        case Kind.TIMESTAMP, str() | datetime():
+            found = instant(value) if isinstance(value, str) else value
+            return found.timestamp() if found else None
         case Kind.STRING_LIST, list():
             members = cast("list[object]", value)
             strings = [member for member in members if isinstance(member, str)]
             return strings if len(strings) == len(members) else None
         case _:
             return None
-
-
-_TIMESTAMP = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}:[0-9]{2}:[0-9]{2})"
-    r"(?:\.([0-9]{1,6})0*)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
-)
-
-
-def timestamp(text: str) -> datetime | None:
-    """The instant in UTC of an RFC 3339 text (section 5.6) of microseconds at most, else None."""
-    match = _TIMESTAMP.fullmatch(text)
-    if match is None:
-        return None
-    day, clock, fraction, offset = match.groups(default="")
-    offset = "+00:00" if offset in "Zz" else offset
-    try:
-        written = datetime.fromisoformat(f"{day}T{clock}.{fraction:0<6}{offset}")
-        return written.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
 
 
 def column_operand(column: Column, value: Scalar, position: int) -> object:
@@ -182,10 +169,10 @@ def _converted(column: Column, value: Scalar) -> object:
     match column.kind, value:
         case (Kind.STRING | Kind.STRING_LIST | Kind.MAP, str()) | (Kind.BOOL, bool()):
             return value
-        case (Kind.NUMBER, float()) | (Kind.DYNAMIC, _):
+        case (Kind.NUMBER, float()) | (Kind.TIMESTAMP, datetime()) | (Kind.DYNAMIC, _):
             return value
         case Kind.TIMESTAMP, str():
-            return timestamp(value)
+            return instant(value)
         case Kind.UUID, str():
             return UUID(value) if _UUID.fullmatch(value) else None
         case Kind.ENUM, str():

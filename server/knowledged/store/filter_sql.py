@@ -7,18 +7,33 @@ the positive question and passes its negation. Positive comparisons stay bare, f
 from dataclasses import dataclass
 from typing import LiteralString
 
-from knowledged.filters.language import And, Comparison, Expression, Filter, Has, Not, Or, Present
-from knowledged.filters.values import Fault
+from knowledged.filters.syntax import (
+    And,
+    Comparison,
+    Expression,
+    Filter,
+    Has,
+    HasPrefix,
+    Not,
+    Or,
+    Present,
+    Term,
+)
+from knowledged.filters.values import Fault, Scalar
+from knowledged.store.filter_documents import Document, typed_target
 from knowledged.store.filter_fields import (
     Column,
     Declared,
     Fields,
     Kind,
+    column_operand,
+    declared_expression,
+    declared_operand,
     index_expression,
     index_method,
     stored_value,
 )
-from knowledged.store.filter_targets import Parameters, Target, target
+from knowledged.store.filter_targets import SQL_TYPES, Parameters, Single, StringList, Target
 
 __all__ = [
     "Column",
@@ -75,18 +90,25 @@ class _Compiler:
                 return self._joined(parts, " or ")
             case Not(part):
                 return f"({self.expression(part)} is not true)"
+            case _:
+                return self._term(node)
+
+    def _term(self, node: Term) -> str:
+        match node:
             case Comparison():
                 return self._comparison(node)
             case Has():
                 return self._target(node).has(node.value, node.value_position)
+            case HasPrefix():
+                return self._target(node).begins(node.prefix, node.value_position)
             case Present():
                 return self._target(node).present()
 
     def _joined(self, parts: tuple[Expression, ...], joint: LiteralString) -> str:
         return f"({joint.join(self.expression(part) for part in parts)})"
 
-    def _target(self, node: Comparison | Has | Present) -> Target:
-        return target(self.fields, node.path, node.position, self.bound)
+    def _target(self, node: Term) -> Target:
+        return _target(self.fields, node.path, node.position, self.bound)
 
     def _comparison(self, node: Comparison) -> str:
         found = self._target(node)
@@ -99,3 +121,38 @@ class _Compiler:
         if value is None or isinstance(value, tuple):
             raise Fault("null and lists take only = and !=", position)
         return found.compares(node.operator, value, position)
+
+
+def _target(fields: Fields, path: tuple[str, ...], position: int, bound: Parameters) -> Target:
+    """What `path` leads to; Fault where it leads nowhere."""
+    if declared := fields.declared_at(path):
+        return _declared_target(declared, bound)
+    found = fields.column_at(path)
+    if found is None:
+        raise Fault("unknown field", position)
+    column, keys = found
+    if column.kind in (Kind.MAP, Kind.DYNAMIC):
+        inside, kind = Document(column, keys, bound), fields.typed_at(path)
+        return typed_target(inside, kind) if kind else inside
+    return _column_target(column, bound)
+
+
+def _column_target(column: Column, bound: Parameters) -> Target:
+    def operand(value: Scalar, at: int) -> object:
+        return column_operand(column, value, at)
+
+    if column.kind is Kind.STRING_LIST:
+        return StringList(column.sql, "&&", "'{}'::text[]", operand, bound.bind_texts)
+    return Single(column.sql, column.kind, SQL_TYPES[column.kind], operand, bound)
+
+
+def _declared_target(declared: Declared, bound: Parameters) -> Target:
+    def operand(value: Scalar, at: int) -> object:
+        return declared_operand(kind, value, at)
+
+    kind = declared.kind
+    sql = declared_expression(kind).format(key=bound.bind(declared.key, "text"))
+    if kind is Kind.STRING_LIST:
+        return StringList(sql, "@>", "'[]'::jsonb", operand, bound.bind_json)
+    sql_type = "float8" if kind is Kind.TIMESTAMP else SQL_TYPES[kind]
+    return Single(f"({sql})", kind, sql_type, operand, bound)

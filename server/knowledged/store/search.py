@@ -14,7 +14,7 @@ from uuid import UUID
 from asyncpg import Record
 
 from knowledged.database import Connection
-from knowledged.filters.language import And, Expression, Filter, Not, Or
+from knowledged.filters.syntax import And, Expression, Filter, Not, Or
 from knowledged.store.documents import DOCUMENT_FIELDS
 from knowledged.store.filter_sql import Column, Condition, Fields, Kind
 

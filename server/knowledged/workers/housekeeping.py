@@ -1,4 +1,5 @@
-"""Small chores of the serving role: request ids that ran out, the audit log's next partitions."""
+"""Small chores of the serving role: request ids and sessions that ran out, the audit log's next
+partitions."""
 
 import asyncio
 from typing import LiteralString
@@ -7,10 +8,12 @@ import structlog
 
 from knowledged.database import Database
 from knowledged.errors import status_of
-from knowledged.store import requests
+from knowledged.store import intake_sessions, requests
 
 _INTERVAL_SECONDS = 600.0
 _FORGET_AT_ONCE = 10_000
+# Each with up to 400 outcomes.
+_SESSIONS_AT_ONCE = 100
 _MONTHS_AHEAD = 3
 
 CREATE_PARTITIONS: LiteralString = "select knowledge.create_audit_partitions($1::int)"
@@ -37,3 +40,5 @@ class Housekeeping:
             await conn.fetchval(CREATE_PARTITIONS, _MONTHS_AHEAD)
             while await requests.forget(conn, _FORGET_AT_ONCE) == _FORGET_AT_ONCE:
                 structlog.get_logger().debug("requests_forgotten", rows=_FORGET_AT_ONCE)
+            while await intake_sessions.forget(conn, _SESSIONS_AT_ONCE) == _SESSIONS_AT_ONCE:
+                structlog.get_logger().debug("sessions_forgotten", rows=_SESSIONS_AT_ONCE)
