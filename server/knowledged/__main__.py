@@ -16,6 +16,7 @@ COMMANDS = (
     "search",
     "import",
     "export",
+    "watch",
     "token",
     "credential",
     "models",

@@ -75,6 +75,7 @@ from knowledged.services.purging import Purges
 from knowledged.services.revisions import Revisions
 from knowledged.services.search import Search
 from knowledged.services.supplies import Limits, Supplies
+from knowledged.services.watching import Watching
 from knowledged.settings import Settings, SettingsError
 from knowledged.text import TextPipeline
 from knowledged.workers import readiness
@@ -144,6 +145,7 @@ def services(supplies: Supplies) -> dict[str, tuple[object, ...]]:
             DocumentBatches(supplies),
             Aggregation(supplies),
             Exchange(supplies),
+            Watching(supplies),
         ),
         "knowledge.v1.VectorService": (Chunks(supplies), Search(supplies)),
         "knowledge.v1.AuditService": (

@@ -228,6 +228,21 @@ async def test_an_export_that_is_refused_leaves_no_file(
     assert "No such file or directory" in missing.errors
 
 
+async def test_a_watch_prints_changes_as_lines(
+    knowledged: Run, target: str, knowledge: Any, collection_id: str, tmp_path: Path
+):
+    file = write_lines(tmp_path, LEAFLETS)
+    await knowledged("import", file, "--collection", collection_id, "--target", target)
+    watch = ("watch", "--collection", collection_id, "--target", target)
+    ended = await knowledged(*watch, "--start", "0", "--count", "3")
+    lines = [json.loads(line) for line in ended.output.splitlines()]
+    assert (ended.code, len(lines)) == (0, 3)
+    assert {line["action"] for line in lines} == {"documents.create"}
+    assert {line["name"].rpartition("/")[2] for line in lines} == LEAFLETS.keys()
+    refused = await knowledged("watch", "--collection", "none", "--target", target)
+    assert (refused.code, refused.errors.partition(":")[0]) == (1, "NOT_FOUND")
+
+
 async def test_a_search_prints_hits_with_score_title_name_and_text(
     knowledged: Run, target: str, collection_id: str, tmp_path: Path
 ):

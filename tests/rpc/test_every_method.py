@@ -73,6 +73,7 @@ def requests(name: str, event_id: str) -> dict[str, Message]:
         f"{KNOWLEDGE}AggregateDocuments": k.AggregateDocumentsRequest(parent=name),
         f"{KNOWLEDGE}ImportDocuments": k.ImportDocumentsRequest(start=k.ImportStart(parent=name)),
         f"{KNOWLEDGE}ExportDocuments": k.ExportDocumentsRequest(parent=name),
+        f"{KNOWLEDGE}WatchDocuments": k.WatchDocumentsRequest(parent=name),
         f"{KNOWLEDGE}UpdateDocument": k.UpdateDocumentRequest(
             document=d.Document(name=document, title="changed"), allow_missing=True
         ),
@@ -155,6 +156,7 @@ ALLOWED = {
     f"{KNOWLEDGE}AggregateDocuments": {"reader", "writer", "admin"},
     f"{KNOWLEDGE}ImportDocuments": {"writer", "admin"},
     f"{KNOWLEDGE}ExportDocuments": {"reader", "writer", "admin"},
+    f"{KNOWLEDGE}WatchDocuments": {"reader", "writer", "admin"},
     f"{KNOWLEDGE}UpdateDocument": {"writer", "admin"},
     f"{KNOWLEDGE}DeleteDocument": {"writer", "admin"},
     f"{KNOWLEDGE}UndeleteDocument": {"writer", "admin"},

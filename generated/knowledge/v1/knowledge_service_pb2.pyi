@@ -1050,6 +1050,118 @@ class ExportDocumentsResponse(_message.Message):
 Global___ExportDocumentsResponse: _TypeAlias = ExportDocumentsResponse  # noqa: Y015
 
 @_typing.final
+class WatchDocumentsRequest(_message.Message):
+    """Asks to follow a collection's changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    START_LOG_INDEX_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """"collections/{collection}"."""
+    start_log_index: _builtins.int
+    """The first log_index wanted; not negative, at most the log's size; FAILED_PRECONDITION when the log
+    keeps its events no more. Not set: what comes from now on.
+    """
+    origin: _builtins.str
+    """The log's name when that index was read; empty: not compared. If the log has another one now, it
+    was set back, and its indices mean other events: FAILED_PRECONDITION. At most 200 characters.
+    """
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        start_log_index: _builtins.int | None = ...,
+        origin: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_start_log_index", b"_start_log_index", "start_log_index", b"start_log_index"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_start_log_index", b"_start_log_index", "origin", b"origin", "parent", b"parent", "start_log_index", b"start_log_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__start_log_index: _TypeAlias = _typing.Literal["start_log_index"]  # noqa: Y015
+    _WhichOneofArgType__start_log_index: _TypeAlias = _typing.Literal["_start_log_index", b"_start_log_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__start_log_index) -> _WhichOneofReturnType__start_log_index | None: ...
+
+Global___WatchDocumentsRequest: _TypeAlias = WatchDocumentsRequest  # noqa: Y015
+
+@_typing.final
+class WatchDocumentsResponse(_message.Message):
+    """Changes, or, at first and after much that is not shown, only where to resume."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    NEXT_LOG_INDEX_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    next_log_index: _builtins.int
+    """Where to resume after this answer."""
+    origin: _builtins.str
+    """The log's name; empty until its first checkpoint."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___DocumentChange]:
+        """In the order of the log."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___DocumentChange] | None = ...,
+        next_log_index: _builtins.int = ...,
+        origin: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "next_log_index", b"next_log_index", "origin", b"origin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchDocumentsResponse: _TypeAlias = WatchDocumentsResponse  # noqa: Y015
+
+@_typing.final
+class DocumentChange(_message.Message):
+    """A change of one document. Of two changes of one document the earlier comes first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOG_INDEX_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    OCCURRED_AT_FIELD_NUMBER: _builtins.int
+    log_index: _builtins.int
+    """Where its event stands in the audit log."""
+    event_id: _builtins.str
+    """Of its audit event."""
+    action: _builtins.str
+    """As AuditEvent.action has it, such as "documents.update"."""
+    name: _builtins.str
+    """The document's name."""
+    revision: _builtins.int
+    """The revision that it made; 0 when the document is purged since, or the change made none."""
+    @_builtins.property
+    def occurred_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was made."""
+
+    def __init__(
+        self,
+        *,
+        log_index: _builtins.int = ...,
+        event_id: _builtins.str = ...,
+        action: _builtins.str = ...,
+        name: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        occurred_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["occurred_at", b"occurred_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "event_id", b"event_id", "log_index", b"log_index", "name", b"name", "occurred_at", b"occurred_at", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DocumentChange: _TypeAlias = DocumentChange  # noqa: Y015
+
+@_typing.final
 class UpdateDocumentRequest(_message.Message):
     """Asks for a change of a document."""
 

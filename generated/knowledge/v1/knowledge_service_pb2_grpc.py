@@ -94,6 +94,11 @@ class KnowledgeServiceStub:
                 request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.ExportDocumentsRequest.SerializeToString,
                 response_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.ExportDocumentsResponse.FromString,
                 _registered_method=True)
+        self.WatchDocuments = channel.unary_stream(
+                '/knowledge.v1.KnowledgeService/WatchDocuments',
+                request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.WatchDocumentsRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.WatchDocumentsResponse.FromString,
+                _registered_method=True)
         self.UpdateDocument = channel.unary_unary(
                 '/knowledge.v1.KnowledgeService/UpdateDocument',
                 request_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.UpdateDocumentRequest.SerializeToString,
@@ -239,6 +244,15 @@ class KnowledgeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchDocuments(self, request, context):
+        """Follows the changes of a collection's documents in the order of the audit log, at most some two
+        seconds after they were made. It goes on until the caller ends it, or the collection is deleted;
+        resume with the last next_log_index: no change is left out then and none comes twice.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UpdateDocument(self, request, context):
         """Changes a document and makes a new revision; only text that changed is embedded again.
         """
@@ -374,6 +388,11 @@ def add_KnowledgeServiceServicer_to_server(servicer, server):
                     servicer.ExportDocuments,
                     request_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.ExportDocumentsRequest.FromString,
                     response_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.ExportDocumentsResponse.SerializeToString,
+            ),
+            'WatchDocuments': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchDocuments,
+                    request_deserializer=knowledge_dot_v1_dot_knowledge__service__pb2.WatchDocumentsRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_knowledge__service__pb2.WatchDocumentsResponse.SerializeToString,
             ),
             'UpdateDocument': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateDocument,
@@ -728,6 +747,33 @@ class KnowledgeService:
             '/knowledge.v1.KnowledgeService/ExportDocuments',
             knowledge_dot_v1_dot_knowledge__service__pb2.ExportDocumentsRequest.SerializeToString,
             knowledge_dot_v1_dot_knowledge__service__pb2.ExportDocumentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchDocuments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/knowledge.v1.KnowledgeService/WatchDocuments',
+            knowledge_dot_v1_dot_knowledge__service__pb2.WatchDocumentsRequest.SerializeToString,
+            knowledge_dot_v1_dot_knowledge__service__pb2.WatchDocumentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

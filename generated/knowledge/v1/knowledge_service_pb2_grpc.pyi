@@ -72,6 +72,11 @@ class KnowledgeServiceStub:
     the database's cleaning. What it sends, ImportDocuments takes back; chunks that a caller gave
     (ORIGIN_CALLER) are not among it.
     """
+    WatchDocuments: _grpc.UnaryStreamMultiCallable[_knowledge_service_pb2.WatchDocumentsRequest, _knowledge_service_pb2.WatchDocumentsResponse]
+    """Follows the changes of a collection's documents in the order of the audit log, at most some two
+    seconds after they were made. It goes on until the caller ends it, or the collection is deleted;
+    resume with the last next_log_index: no change is left out then and none comes twice.
+    """
     UpdateDocument: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.UpdateDocumentRequest, _knowledge_service_pb2.UpdateDocumentResponse]
     """Changes a document and makes a new revision; only text that changed is embedded again."""
     DeleteDocument: _grpc.UnaryUnaryMultiCallable[_knowledge_service_pb2.DeleteDocumentRequest, _knowledge_service_pb2.DeleteDocumentResponse]
@@ -150,6 +155,11 @@ class KnowledgeServiceAsyncStub(KnowledgeServiceStub):
     ABORTED when that takes longer than max_export_seconds of GetServerInfo: a snapshot holds back
     the database's cleaning. What it sends, ImportDocuments takes back; chunks that a caller gave
     (ORIGIN_CALLER) are not among it.
+    """
+    WatchDocuments: _aio.UnaryStreamMultiCallable[_knowledge_service_pb2.WatchDocumentsRequest, _knowledge_service_pb2.WatchDocumentsResponse]  # type: ignore[assignment]
+    """Follows the changes of a collection's documents in the order of the audit log, at most some two
+    seconds after they were made. It goes on until the caller ends it, or the collection is deleted;
+    resume with the last next_log_index: no change is left out then and none comes twice.
     """
     UpdateDocument: _aio.UnaryUnaryMultiCallable[_knowledge_service_pb2.UpdateDocumentRequest, _knowledge_service_pb2.UpdateDocumentResponse]  # type: ignore[assignment]
     """Changes a document and makes a new revision; only text that changed is embedded again."""
@@ -292,6 +302,17 @@ class KnowledgeServiceServicer(metaclass=_abc_1.ABCMeta):
         ABORTED when that takes longer than max_export_seconds of GetServerInfo: a snapshot holds back
         the database's cleaning. What it sends, ImportDocuments takes back; chunks that a caller gave
         (ORIGIN_CALLER) are not among it.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchDocuments(
+        self,
+        request: _knowledge_service_pb2.WatchDocumentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_knowledge_service_pb2.WatchDocumentsResponse], _abc.AsyncIterator[_knowledge_service_pb2.WatchDocumentsResponse]]:
+        """Follows the changes of a collection's documents in the order of the audit log, at most some two
+        seconds after they were made. It goes on until the caller ends it, or the collection is deleted;
+        resume with the last next_log_index: no change is left out then and none comes twice.
         """
 
     @_abc_1.abstractmethod
