@@ -9,7 +9,7 @@ from types import ModuleType
 from knowledged.settings import SettingsError, load
 
 # Each is a module of `commands` with HELP, add_arguments and run; imported when it is asked for.
-COMMANDS = ("serve", "migrate", "health", "search", "import", "token", "demo")
+COMMANDS = ("serve", "migrate", "health", "search", "recall", "import", "token", "demo")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

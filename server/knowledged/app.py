@@ -55,8 +55,10 @@ from knowledged.services.document_batches import DocumentBatches
 from knowledged.services.documents import Documents
 from knowledged.services.drafts import Drafts
 from knowledged.services.health import Health
+from knowledged.services.index_reports import IndexReports
 from knowledged.services.listing import Lists, PageSizes
 from knowledged.services.purging import Purges
+from knowledged.services.query_vectors import QueryVectors
 from knowledged.services.revisions import Revisions
 from knowledged.services.search import Search
 from knowledged.services.supplies import Limits, Supplies
@@ -65,6 +67,7 @@ from knowledged.text import TextPipeline
 from knowledged.workers import readiness
 from knowledged.workers.housekeeping import Housekeeping
 from knowledged.workers.purger import Purger
+from knowledged.workers.recall_watch import RecallWatch
 from knowledged.workers.space_keeper import SpaceKeeper
 from knowledged.workers.text_worker import TextWorkers
 
@@ -121,7 +124,11 @@ def services(supplies: Supplies) -> dict[str, tuple[object, ...]]:
             Purges(supplies),
             DocumentBatches(supplies),
         ),
-        "knowledge.v1.VectorService": (Chunks(supplies), Search(supplies)),
+        "knowledge.v1.VectorService": (
+            Chunks(supplies),
+            Search(supplies),
+            IndexReports(supplies),
+        ),
         "knowledge.v1.AuditService": (Audit(supplies),),
         "knowledge.v1.ConfigService": (Config(supplies),),
     }
@@ -246,6 +253,7 @@ def _beside(parts: Parts, supplies: Supplies, workers: TextWorkers, health: Heal
         Housekeeping(parts.database).run(),
         Purger(parts.database).run(),
         keeper.run(),
+        RecallWatch(parts.database, parts.metrics).run(),
         *(workers.run() for _ in range(parts.settings.text_workers)),
     ]
     return [*running, parts.access.follow()] if parts.access else running
@@ -282,6 +290,7 @@ def _supplies(parts: Parts, workers: TextWorkers, uses_indexes: bool) -> Supplie
         ),
         text=TextPipeline(embedder, parts.chunker, s.inline_chunks),
         embedder=embedder,
+        query_vectors=QueryVectors(embedder, parts.secret.key("query-hash")),
         limits=limits,
         version=version("knowledged"),
         wake_text_workers=workers.wake,

@@ -46,6 +46,7 @@ OTHERWISE = {
     "store.audit_events.APPEND": "writes what happened, also what was refused",
     "store.purges.DUE": "the server's own purger; nobody reads the answer",
     "store.purges.SCHEDULE": "the server's own purger; nobody reads the answer",
+    "store.recall.INDEXED": "the server measures its own indexes; shows numbers, no rows",
     "store.text_queue.LEASE": "the server's own workers; nobody reads the answer",
     "store.text_queue.DELIVER": "the server's own workers; nobody reads the answer",
 }

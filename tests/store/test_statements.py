@@ -20,7 +20,18 @@ import knowledged
 from cluster import Cluster
 from knowledged.codecs import set_codecs
 from knowledged.filters.language import parse
-from knowledged.store import audit, chunks, collections, documents, revisions, search, spaces
+from knowledged.store import (
+    audit,
+    chunks,
+    collections,
+    documents,
+    filtered,
+    hybrid,
+    lexemes,
+    revisions,
+    search,
+    spaces,
+)
 from knowledged.store.filter_sql import Fields, Kind
 from knowledged.store.filter_sql import compile as compile_filter
 from knowledged.store.paging import Order, Page
@@ -121,7 +132,7 @@ def test_the_search_for_statements_finds_them() -> None:
 async def test_the_statement_prepares_and_its_role_may_run_it(
     statement: Statement, server: Any, owner: Any
 ) -> None:
-    await check(owner if statement.module is spaces else server, statement.sql)
+    await check(owner if statement.module in (spaces, lexemes) else server, statement.sql)
 
 
 def sql_inside_functions(file: Path) -> Iterator[str]:
@@ -135,7 +146,12 @@ def sql_inside_functions(file: Path) -> Iterator[str]:
 def test_no_sql_hides_in_a_function_but_that_which_renders_searches() -> None:
     files = [file for file in SOURCE.rglob("*.py") if file.stem not in OWN_SQL]
     found = {place for file in files for place in sql_inside_functions(file)}
-    assert found == {"store/search.py:render", "store/search.py:render_many"}
+    assert found == {
+        "store/filtered.py:render",
+        "store/hybrid.py:render",
+        "store/search.py:render",
+        "store/search.py:render_many",
+    }
 
 
 LISTS: list[tuple[ModuleType, Fields]] = [
@@ -220,3 +236,5 @@ async def test_every_rendering_of_a_search_prepares(
         for joined in (False, True):
             head, tail = search.render(dimension, distance, exact, joined)
             await check(server, head + ("true" if not joined else every.sql) + tail)
+            await check(server, "true".join(hybrid.render(dimension, distance, exact, joined)))
+            await check(server, "true".join(filtered.render(dimension, distance, joined)))

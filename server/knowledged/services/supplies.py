@@ -9,6 +9,7 @@ from knowledged.directory import Directory
 from knowledged.embedding.embedder import Embedder
 from knowledged.services.drafts import Drafts
 from knowledged.services.listing import Lists
+from knowledged.services.query_vectors import QueryVectors
 from knowledged.store import requests
 from knowledged.store.requests import Answered, RequestKey
 from knowledged.text import TextPipeline
@@ -37,6 +38,7 @@ class Supplies:
     lists: Lists
     text: TextPipeline
     embedder: Embedder
+    query_vectors: QueryVectors
     limits: Limits
     version: str
     wake_text_workers: Callable[[], None]
