@@ -35,6 +35,8 @@ class Soak:
     done: dict[str, int] = field(default_factory=dict[str, int])
 
     async def insert(self) -> None:
+        if len(self.live) > ROWS + 200:
+            return
         number = self.done.get("insert", 0)
         rows = clustered(ROWS, DIMENSION)[self.chance.sample(range(ROWS), 8)]
         rows += np.float32(0.05) * np.float32(self.chance.random())
@@ -77,6 +79,8 @@ class Soak:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             await work()
+            # Also where there was nothing to do: the others must get their turn.
+            await asyncio.sleep(0.002)
             self.done[name] = self.done.get(name, 0) + 1
 
 
@@ -104,6 +108,7 @@ async def test_recall_holds_while_rows_come_and_go(seconds: int, soak: Soak) -> 
     async with asyncio.TaskGroup() as tasks:
         for name in ("insert", "delete", "look", "vacuum"):
             tasks.create_task(soak.keep_on(name, getattr(soak, name), seconds))
-    assert set(soak.done) == {"insert", "delete", "look", "vacuum"}
+    assert min(soak.done[name] for name in ("insert", "delete", "look", "vacuum")) >= 2
+    assert soak.done["insert"] >= 2 * seconds
     assert await soak.recall() >= LEAST_RECALL
     await soak.owner.close()
