@@ -60,6 +60,10 @@ bench-short: $(READY) ## The same in under three minutes
 bench-quality: $(READY) ## Measure how well searches find (nDCG@10)
 	$(BIN)/python -m benchmarks --quality
 
+.PHONY: bench-searches
+bench-searches: $(READY) ## Measure filtered, hybrid and batched searches
+	$(BIN)/python -m benchmarks --searches
+
 .PHONY: image
 image: ## Build the container image (needs Docker; scripts/image-steps tries its steps without)
 	docker build --tag knowledged .

@@ -9,11 +9,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import auditing, ledger, listing, processes, quality, rows, writing
+from benchmarks import (
+    auditing,
+    ledger,
+    listing,
+    processes,
+    quality,
+    question_sets,
+    rows,
+    search_rows,
+    writing,
+)
 from benchmarks.apart import Apart
 from benchmarks.calling import caller
 from benchmarks.corpus import Corpus, embedded, hpo_corpus, hpo_corpus_now
 from benchmarks.loading import fill
+from benchmarks.question_sets import Set
 from benchmarks.raw import place_of
 from benchmarks.report import Row, keep, machine, row, show
 from benchmarks.rounds import Bench
@@ -49,6 +60,7 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--quality", action="store_true", help="how well searches find")
     parser.add_argument("--ledger", action="store_true", help="the audit log's own rows alone")
+    parser.add_argument("--searches", action="store_true", help="kinds of searches")
     parser.add_argument("--set", type=Path, help="a set in BEIR's layout, for --quality")
     arguments = parser.parse_args()
     where = machine()
@@ -56,6 +68,8 @@ def main() -> None:
         kind, measured = "ledger", _ledger_rows(SHORT if arguments.short else FULL)
     elif arguments.quality:
         kind, measured = "quality", _quality(arguments.set or _set_from_make())
+    elif arguments.searches:
+        kind, measured = "searches", _searches()
     else:
         kind, measured = ("short" if arguments.short else "full"), _speed(short=arguments.short)
     show(measured, where)
@@ -65,7 +79,7 @@ def main() -> None:
 def _speed(*, short: bool) -> list[Row]:
     size = SHORT if short else FULL
     corpus = asyncio.run(hpo_corpus_now(_SHORT_CORPUS) if short else hpo_corpus())
-    vectors = asyncio.run(embedded(quality.hpo_questions(size.questions).texts))
+    vectors = asyncio.run(embedded(question_sets.hpo_questions(size.questions).texts))
     with new_data_folder() as folder:
         with serving(folder) as service:
             _fill(service, corpus)
@@ -82,11 +96,21 @@ def _speed(*, short: bool) -> list[Row]:
             ]
 
 
+def _searches() -> list[Row]:
+    corpus = asyncio.run(search_rows.large_corpus())
+    vectors = asyncio.run(embedded(question_sets.hpo_questions(SHORT.questions).texts))
+    with new_data_folder() as folder, serving(folder) as service, Apart() as apart:
+        _fill(service, corpus)
+        place = asyncio.run(place_of(service.dsn, "bench"))
+        bench = Bench(apart, service, place, corpus, vectors, SHORT.rounds, SHORT.seconds)
+        return search_rows.rows(bench)
+
+
 def _rows(bench: Bench, size: Size) -> list[Row]:
     """Searches first: writing leaves rows behind that they would meet."""
     return [
         *rows.search_rows(bench),
-        *rows.filter_rows(bench),
+        *rows.filter_rows(bench, "chunk_metadata.share", "declared"),
         *rows.document_rows(bench),
         listing.list_row(bench, size.listed),
         writing.ingest_row(bench, size.texts),
@@ -113,10 +137,16 @@ def _start_rows(service: Service, starts: list[float]) -> list[Row]:
 
 
 def _quality(folder: Path | None) -> list[Row]:
-    asked = asyncio.run(quality.beir_set(folder) if folder else quality.hpo_set())
+    if folder:
+        return _quality_of(asyncio.run(question_sets.beir_set(folder)))
+    sets = asyncio.run(question_sets.known_sets())
+    found = [line for each in sets for line in _quality_of(each)]
+    return [*found, *quality.mean_rows(found)]
+
+
+def _quality_of(asked: Set) -> list[Row]:
     with _filled(asked.corpus) as service, Apart() as apart:
-        target = Target(service.address, service.token, 1, 0)
-        return quality.measured(apart, target, asked)
+        return quality.measured(apart, Target(service.address, service.token, 1, 0), asked)
 
 
 @contextmanager

@@ -30,6 +30,7 @@ class Caller:
         self.get_document = bound(knowledge.GetDocument)
         self.upsert_chunks = bound(vector.UpsertChunks)
         self.search = bound(vector.Search)
+        self.batch_search = bound(vector.BatchSearch)
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 A document holds sixteen chunks, and their texts as its content. Each chunk carries a number from 0
 to 999 as metadata, `share`, drawn by chance with a fixed seed and declared as a filter field:
-`share < 10` is then one per cent of the chunks.
+`share < 10` is then one per cent of the chunks. `lot` is the same number, not declared.
 """
 
 import asyncio
@@ -80,7 +80,7 @@ def _batches(corpus: Corpus) -> Iterator[Batch]:
 
 def _chunk(corpus: Corpus, place: int, ordinal: int, share: int) -> Chunk:
     metadata = Struct()
-    metadata.update({"share": share, "source": "HPO"})
+    metadata.update({"share": share, "lot": share, "source": "HPO"})
     return Chunk(
         chunk_id=corpus.ids[place],
         content=corpus.texts[place],

@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks import raw_jobs, service_jobs
 from benchmarks.corpus import Corpus
 from benchmarks.loading import SHARES, document_id, search_request, shares
-from benchmarks.quality import nearest
+from benchmarks.numpy_legs import TOP, nearest
 from benchmarks.report import Row, row
 from benchmarks.rounds import CALLERS, Bench, Round, p50_row, pairs, qps_rows, timed
 from knowledge.v1.vector_service_pb2 import SearchRequest
@@ -51,13 +51,14 @@ def document_rows(bench: Bench) -> list[Row]:
     return qps_rows("GetDocument", pairs(bench, of_service, of_raw), "≥ 0.30")
 
 
-def filter_rows(bench: Bench) -> list[Row]:
-    return [_filter_row(bench, share) for share in (1, 10, 100, 500)]
+def filter_rows(bench: Bench, field: str, kind: str) -> list[Row]:
+    """`kind` says whether the field is declared, so that the vector row carries it."""
+    return [_filter_row(bench, share, field, kind) for share in (1, 10, 100, 500)]
 
 
-def _filter_row(bench: Bench, share: int) -> Row:
-    """Of 1000 parts so many pass; the field is declared, so the vector row carries it."""
-    text = f"chunk_metadata.share < {share}"
+def _filter_row(bench: Bench, share: int, field: str, kind: str) -> Row:
+    """Of 1000 parts so many pass."""
+    text = f"{field} < {share}"
     filtered = [search_request(query, text) for query in bench.queries]
     plain = [search_request(query) for query in bench.queries]
     recall, full = _filtered_recall(bench, share, filtered)
@@ -68,7 +69,10 @@ def _filter_row(bench: Bench, share: int) -> Row:
     ]
     details = f"recall@10 {recall:.3f}, {full:.1%} of the answers full"
     return row(
-        f"Search with a filter of {share / SHARES:.1%}, p50 ÷ unfiltered", ratios, "≤ 2", details
+        f"Search with a filter of {share / SHARES:.1%} on a field {kind}, p50 ÷ unfiltered",
+        ratios,
+        "≤ 2" if kind == "declared" else "",
+        details,
     )
 
 
@@ -82,7 +86,7 @@ def _filtered_recall(
         [bench.corpus.texts[place] for place in passing],
         bench.corpus.vectors[passing],
     )
-    exact = nearest(part, bench.vectors)
+    exact = [found[:TOP] for found in nearest(part, bench.vectors)]
     found, _ = bench.apart.run(service_jobs.found, bench.target(1), requests)
     full = statistics.fmean(len(f) == len(e) for f, e in zip(found, exact, strict=True))
     return overlap(found, exact), full
@@ -90,7 +94,7 @@ def _filtered_recall(
 
 def check_recall(bench: Bench) -> str:
     """Both sides' recall against exact; speeds at unequal recall are not compared."""
-    exact = nearest(bench.corpus, bench.vectors)
+    exact = [found[:TOP] for found in nearest(bench.corpus, bench.vectors)]
     requests = [search_request(query) for query in bench.queries]
     ours, _ = bench.apart.run(service_jobs.found, bench.target(1), requests)
     theirs, _ = bench.apart.run(raw_jobs.found, bench.raw(1), bench.queries, LIMIT)

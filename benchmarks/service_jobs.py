@@ -36,6 +36,20 @@ async def search(target: Target, requests: Sequence[vector.SearchRequest]) -> Me
         return await run(Load([of(one)] * target.callers, target.seconds))
 
 
+async def batch_search(target: Target, requests: Sequence[vector.BatchSearchRequest]) -> Measured:
+    """The batches in turn, round and round."""
+
+    def of(one: Caller):
+        async def ask(place: int) -> None:
+            answer = await one.batch_search(requests[place % len(requests)])
+            assert all(result.hits for result in answer.results)
+
+        return ask
+
+    async with caller(target.address, target.token) as one:
+        return await run(Load([of(one)] * target.callers, target.seconds))
+
+
 async def found(target: Target, requests: Sequence[vector.SearchRequest]) -> list[list[str]]:
     """The chunk ids that each request finds, best first."""
     async with caller(target.address, target.token) as one:

@@ -14,6 +14,7 @@ COMMANDS = (
     "migrate",
     "health",
     "search",
+    "recall",
     "import",
     "export",
     "watch",

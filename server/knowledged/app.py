@@ -65,6 +65,7 @@ from knowledged.services.documents import Documents
 from knowledged.services.drafts import Drafts
 from knowledged.services.exchange import Exchange
 from knowledged.services.health import Health
+from knowledged.services.index_reports import IndexReports
 from knowledged.services.legal_holds import LegalHolds
 from knowledged.services.listing import Lists, PageSizes
 from knowledged.services.log_streams import LogStreams
@@ -72,6 +73,7 @@ from knowledged.services.offered import EmbeddingModels
 from knowledged.services.proofs import Proofs
 from knowledged.services.providers import Providers
 from knowledged.services.purging import Purges
+from knowledged.services.query_vectors import QueryVectors
 from knowledged.services.revisions import Revisions
 from knowledged.services.search import Search
 from knowledged.services.supplies import Limits, Supplies
@@ -84,6 +86,7 @@ from knowledged.workers.key_keeper import KeyKeeper
 from knowledged.workers.notice_recorder import NoticeRecorder
 from knowledged.workers.publisher import Publisher
 from knowledged.workers.purger import Purger
+from knowledged.workers.recall_watch import RecallWatch
 from knowledged.workers.sequencer import Sequencer
 from knowledged.workers.space_keeper import SpaceKeeper
 from knowledged.workers.text_worker import TextWorkers
@@ -147,7 +150,11 @@ def services(supplies: Supplies) -> dict[str, tuple[object, ...]]:
             Exchange(supplies),
             Watching(supplies),
         ),
-        "knowledge.v1.VectorService": (Chunks(supplies), Search(supplies)),
+        "knowledge.v1.VectorService": (
+            Chunks(supplies),
+            Search(supplies),
+            IndexReports(supplies),
+        ),
         "knowledge.v1.AuditService": (
             Audit(supplies),
             AuditAppending(supplies),
@@ -283,6 +290,7 @@ def _beside(parts: Parts, supplies: Supplies, workers: TextWorkers, health: Heal
         Housekeeping(parts.database).run(),
         Purger(parts.database).run(),
         keeper.run(),
+        RecallWatch(parts.database, parts.metrics).run(),
         *_text_lanes(parts, workers),
         NoticeRecorder(parts.database, parts.providers.notices).run(),
         _key_keeper(parts).run(),
@@ -362,6 +370,7 @@ def _supplies(parts: Parts, workers: TextWorkers, uses_indexes: bool) -> Supplie
         text=TextPipeline(parts.catalogue, s.inline_chunks),
         providers=parts.providers,
         key_check=parts.key_check,
+        query_vectors=QueryVectors(parts.secret.key("query-hash")),
         limits=limits,
         version=version("knowledged"),
         wake_text_workers=workers.wake,

@@ -4,8 +4,9 @@ vector row keeps of them, under the field's key."""
 from collections.abc import Iterable
 
 from knowledged.errors import Violation
-from knowledged.store.collections import FilterField
+from knowledged.store.collections import FilterField, Space
 from knowledged.store.filter_sql import Declared, Fields, Kind, stored_value
+from knowledged.store.search import SEARCH_COLUMNS
 
 KINDS = {
     1: Kind.STRING,
@@ -56,6 +57,13 @@ def declared(fields: Iterable[FilterField]) -> dict[str, Declared]:
 def typed(fields: Iterable[FilterField]) -> dict[str, Kind]:
     """The same fields for the filter compiler where no vector row is at hand."""
     return {field.path: KINDS[field.kind] for field in fields}
+
+
+def search_fields(space: Space) -> Fields:
+    """What a search's filter may name: by the vector row's own fields where every row has them."""
+    return Fields(
+        SEARCH_COLUMNS, declared(space.ready_fields), typed(space.collection.filter_fields)
+    )
 
 
 def only_declared(fields: Iterable[FilterField]) -> Fields:

@@ -10,6 +10,7 @@ from wsgiref.simple_server import WSGIServer
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     GCCollector,
     Histogram,
     PlatformCollector,
@@ -81,6 +82,12 @@ class Metrics:
         self._received = self._counter("grpc_server_msg_received", "Messages received.")
         self._sent = self._counter("grpc_server_msg_sent", "Messages sent.")
         self._handled = self._counter("grpc_server_handled", "RPCs ended, by code.", "grpc_code")
+        self._index_recall = Gauge(
+            "knowledged_index_recall",
+            "Share of the truly nearest that a vector index finds, of a sample of its vectors.",
+            ("space_uid",),
+            registry=self.registry,
+        )
         self._seconds = Histogram(
             "grpc_server_handling_seconds",
             "Seconds from the arrival of an RPC to its end.",
@@ -88,6 +95,10 @@ class Metrics:
             registry=self.registry,
             buckets=_SECONDS,
         )
+
+    def index_recall(self, space_uid: str, recall: float) -> None:
+        """A vector index was measured: the share of the truly nearest ten that it finds."""
+        self._index_recall.labels(space_uid).set(recall)
 
     def of_method(self, method: Method) -> MethodMetrics:
         """The series of `method`. All codes start at 0: a rate needs a point before the first."""

@@ -264,6 +264,34 @@ async def test_a_search_prints_hits_with_score_title_name_and_text(
     assert "\x1b" not in ended.output
 
 
+async def test_a_search_by_words_keeps_to_them_and_one_by_both_honours_codes(
+    knowledged: Run, target: str, collection_id: str, tmp_path: Path
+):
+    file = write_lines(tmp_path, LEAFLETS, title="A leaflet")
+    await knowledged("import", file, "--collection", collection_id, "--target", target)
+    where = ("--collection", collection_id, "--target", target)
+    word = LEAFLETS["kidney"].split()[0].strip(".:,")
+
+    by_words = await knowledged("search", f"the {word}", *where, "--by", "words")
+    by_both = await knowledged("search", word, *where, "--by", "both")
+
+    assert by_words.output.splitlines()[0].endswith("documents/kidney")
+    assert by_words.output.splitlines()[-1] == "1 hit: no more hold the words"
+    assert len(by_both.output.splitlines()) == 2 * len(LEAFLETS) + 1
+
+
+async def test_recall_is_measured_and_told(knowledged: Run, target: str, collection_id: str):
+    ended = await knowledged("recall", "--collection", collection_id, "--target", target)
+    assert ended.code == 0
+    assert ended.output.splitlines()[0] == "recall@10 1.000, lowest 1.000"
+    assert "every vector is compared" in ended.output
+    refused = await knowledged(
+        "recall", "--collection", collection_id, "--sample", "0", "--target", target
+    )
+    assert refused.code == 1
+    assert "sample_size" in refused.errors
+
+
 async def test_a_search_with_a_bad_filter_is_refused_in_a_line(
     knowledged: Run, target: str, collection_id: str
 ):

@@ -103,6 +103,12 @@ def requests(name: str, event_id: str) -> dict[str, Message]:
         f"{VECTOR}EmbedTexts": v.EmbedTextsRequest(texts=["a text"]),
         f"{VECTOR}PreviewChunks": v.PreviewChunksRequest(content="a text"),
         f"{VECTOR}Search": v.SearchRequest(collection=name, text="a text"),
+        f"{VECTOR}BatchSearch": v.BatchSearchRequest(
+            collection=name, searches=[v.SearchRequest(text="a text")]
+        ),
+        f"{VECTOR}AggregateChunks": v.AggregateChunksRequest(collection=name),
+        f"{VECTOR}GetIndexStats": v.GetIndexStatsRequest(collection=name),
+        f"{VECTOR}MeasureRecall": v.MeasureRecallRequest(collection=name),
         f"{AUDIT}AppendAuditEvents": AppendAuditEventsRequest(
             events=[
                 AppendedEvent(
@@ -174,6 +180,10 @@ ALLOWED = {
     f"{VECTOR}EmbedTexts": {"reader", "writer", "admin"},
     f"{VECTOR}PreviewChunks": {"reader", "writer", "admin"},
     f"{VECTOR}Search": {"reader", "writer", "admin"},
+    f"{VECTOR}BatchSearch": {"reader", "writer", "admin"},
+    f"{VECTOR}AggregateChunks": {"reader", "writer", "admin"},
+    f"{VECTOR}GetIndexStats": ROLES,
+    f"{VECTOR}MeasureRecall": {"reader", "writer", "admin"},
     f"{AUDIT}AppendAuditEvents": {"recorder", "admin"},
     f"{AUDIT}SetLegalHold": {"admin"},
     f"{AUDIT}ReleaseLegalHold": {"admin"},

@@ -49,6 +49,7 @@ OTHERWISE = {
     "store.purges.SCHEDULE": "the server's own purger; nobody reads the answer",
     "store.legal_holds.SET": "the service resolves what it covers, and checks the grant",
     "store.legal_holds.RELEASE": "binds the uid of a hold that the service read under the grant",
+    "store.recall.INDEXED": "the server measures its own indexes; shows numbers, no rows",
     "store.text_queue.LEASE": "the server's own workers; nobody reads the answer",
     "store.text_queue.DELIVER": "the server's own workers; nobody reads the answer",
     "store.credentials.SET": "the whole server's key; the service refuses the confined",

@@ -26,6 +26,9 @@ from knowledged.store import (
     document_imports,
     document_removals,
     documents,
+    examples,
+    filtered,
+    hybrid,
     purges,
     requests,
     search,
@@ -203,6 +206,56 @@ def found(world: World, *, exact: bool, filter: str = "") -> Callable[[Any], Awa
     plan = search.Plan(DIMENSION, c.distance, None if exact else 40, joined)
     query = search.Query(c.collection_uid, c.active_space_uid, world.vector, 10, False, condition)
     return lambda conn: search.search(conn, plan, query)
+
+
+def asked(world: World, filter: str, first_parameter: int) -> search.Query:
+    fields = Fields(SEARCH_COLUMNS, declared((YEAR,)))
+    condition = compile_filter(parse(filter, {}), fields, first_parameter)
+    c = world.collection
+    return search.Query(c.collection_uid, c.active_space_uid, world.vector, 10, False, condition)
+
+
+def by_words(world: World) -> Callable[[Any], Awaitable[object]]:
+    plan = search.Plan(DIMENSION, world.collection.distance, 60, joined=False)
+    words = hybrid.Words("text 17", (), "english", 0.7, 0.3)
+    query = asked(world, "", hybrid.FIRST_FILTER_PARAMETER)
+    return lambda conn: hybrid.search(conn, plan, query, words)
+
+
+def counted(world: World, filter: str) -> Callable[[Any], Awaitable[object]]:
+    joined = search.asks_more_than(only_declared((YEAR,)), parse(filter, {}))
+    plan = search.Plan(DIMENSION, world.collection.distance, 40, joined)
+    query = asked(world, filter, filtered.FIRST_FILTER_PARAMETER)
+    return lambda conn: filtered.search(conn, plan, query)
+
+
+async def test_a_hybrid_search_takes_words_from_the_full_text_index_and_vectors_from_hnsw(
+    world: World, conn: Connection
+) -> None:
+    plan = await explained(conn, by_words(world))
+    own = world.collection.active_space_uid
+    assert plan.indexes >= {"chunk_lexemes", partition(own, "_hnsw")}
+    assert not plan.scanned_whole & {"chunk", "document", partition(own)}
+    assert await touched_partitions(conn) == {partition(own)}
+
+
+@pytest.mark.parametrize("filter", ["metadata.year < 150", "metadata.other < 150", "title = ''"])
+async def test_a_filtered_search_counts_what_passes_and_may_go_by_the_index(
+    filter: str, world: World, conn: Connection
+) -> None:
+    plan = await explained(conn, counted(world, filter))
+    own = world.collection.active_space_uid
+    assert partition(own, "_hnsw") in plan.indexes
+    assert "chunk" not in plan.scanned_whole
+    assert await touched_partitions(conn) == {partition(own)}
+
+
+async def test_examples_are_read_from_their_own_partition(world: World, conn: Connection) -> None:
+    c = world.collection
+    example = examples.Example(c.collection_uid, c.active_space_uid, "d7", "c3")
+    plan = await explained(conn, lambda each: examples.means(each, [example]))
+    assert "chunk_id_once" in plan.indexes
+    assert await touched_partitions(conn) == {partition(c.active_space_uid)}
 
 
 async def test_a_search_goes_by_the_hnsw_index_of_its_own_partition(

@@ -25,7 +25,10 @@ from knowledged.store import (
     chunks,
     collections,
     documents,
+    filtered,
+    hybrid,
     legal_holds,
+    lexemes,
     revisions,
     search,
     spaces,
@@ -130,7 +133,7 @@ def test_the_search_for_statements_finds_them() -> None:
 async def test_the_statement_prepares_and_its_role_may_run_it(
     statement: Statement, server: Any, owner: Any
 ) -> None:
-    await check(owner if statement.module is spaces else server, statement.sql)
+    await check(owner if statement.module in (spaces, lexemes) else server, statement.sql)
 
 
 def sql_inside_functions(file: Path) -> Iterator[str]:
@@ -144,7 +147,12 @@ def sql_inside_functions(file: Path) -> Iterator[str]:
 def test_no_sql_hides_in_a_function_but_that_which_renders_searches() -> None:
     files = [file for file in SOURCE.rglob("*.py") if file.stem not in OWN_SQL]
     found = {place for file in files for place in sql_inside_functions(file)}
-    assert found == {"store/search.py:render", "store/search.py:render_many"}
+    assert found == {
+        "store/filtered.py:render",
+        "store/hybrid.py:render",
+        "store/search.py:render",
+        "store/search.py:render_many",
+    }
 
 
 LISTS: list[tuple[ModuleType, Fields]] = [
@@ -230,3 +238,5 @@ async def test_every_rendering_of_a_search_prepares(
         for joined in (False, True):
             head, tail = search.render(dimension, distance, exact, joined)
             await check(server, head + ("true" if not joined else every.sql) + tail)
+            await check(server, "true".join(hybrid.render(dimension, distance, exact, joined)))
+            await check(server, "true".join(filtered.render(dimension, distance, joined)))

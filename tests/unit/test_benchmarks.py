@@ -5,11 +5,12 @@ import math
 
 import numpy as np
 import pytest
-from benchmarks import corpus, quality
+from benchmarks import corpus, icd, question_sets
 from benchmarks.corpus import Corpus
 from benchmarks.load import Load, measured, run
 from benchmarks.loading import shares
-from benchmarks.quality import ndcg, nearest, recall
+from benchmarks.numpy_legs import Bm25, by_ranks, nearest
+from benchmarks.quality import ndcg, recall
 from benchmarks.report import row
 from benchmarks.rows import overlap
 from benchmarks.writing import Unaudited
@@ -80,10 +81,34 @@ def test_shares_are_the_same_in_every_run_and_near_even():
 
 
 def test_questions_are_lay_words_that_are_no_terms_name():
-    asked = quality.hpo_questions(50)
+    asked = question_sets.hpo_questions(50)
     names = {term.name.lower(): term.term_id for term in corpus.hpo_terms()}
     assert len(asked.texts) == 50
     assert all(names.get(text) not in gains for text, gains in _pairs(asked))
+
+
+def test_halves_of_the_questions_share_none():
+    asked = question_sets.hpo_questions(50)
+    assert len(asked.unseen.texts) == 25
+    assert asked.unseen.texts[0] == asked.texts[1]
+
+
+def test_inclusion_terms_lead_to_their_codes():
+    asked = dict(icd.questions())
+    assert asked["Fibrocystic disease of breast"] == "N60.1"
+    assert icd.text("E11.9") == "E11.9 Type 2 diabetes mellitus without complications"
+    assert len(icd.codes()) == len(set(icd.codes())) == icd.MOST_CODES
+
+
+def test_bm25_puts_the_rare_word_first():
+    texts = ["the heart", "the liver", "the heart and the liver", "the spleen"]
+    found = Bm25(texts).scores("the spleen")
+    assert found.argmax() == 3
+    assert all(found > 0)
+
+
+def test_fusion_by_ranks_prefers_what_both_legs_found():
+    assert by_ranks([["a", "b"]], [["b", "c"]]) == [["b", "a", "c"]]
 
 
 async def test_a_set_in_the_layout_of_beir_is_read(tmp_path, monkeypatch):
@@ -94,11 +119,11 @@ async def test_a_set_in_the_layout_of_beir_is_read(tmp_path, monkeypatch):
     (tmp_path / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td/1\t2\n")
     monkeypatch.setattr(corpus, "CACHE", tmp_path / "cache")
 
-    found = await quality.beir_set(tmp_path)
+    found = await question_sets.beir_set(tmp_path)
 
     assert found.corpus.texts == ["T\n\nbody"]
     assert found.corpus.vectors.shape == (1, 384)
-    assert _pairs(found.questions) == [("what", {found.corpus.ids[0]: 2.0})]
+    assert _pairs(found.questions[tmp_path.name]) == [("what", {found.corpus.ids[0]: 2.0})]
 
 
 async def test_the_unaudited_statement_is_the_audited_one_without_its_three_inserts():

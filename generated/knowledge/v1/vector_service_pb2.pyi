@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from knowledge.v1 import audit_receipt_pb2 as _audit_receipt_pb2
@@ -77,6 +78,34 @@ EMBEDDING_TASK_PASSAGE: EmbeddingTask.ValueType  # 2
 """A text to be found."""
 Global___EmbeddingTask: _TypeAlias = EmbeddingTask  # noqa: Y015
 
+class _SearchPlan:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SearchPlanEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SearchPlan.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SEARCH_PLAN_UNSPECIFIED: _SearchPlan.ValueType  # 0
+    """No vector was asked for."""
+    SEARCH_PLAN_EXACT: _SearchPlan.ValueType  # 1
+    """All were compared."""
+    SEARCH_PLAN_FILTER_FIRST: _SearchPlan.ValueType  # 2
+    """Those that pass the filter were looked up first, and all of them compared."""
+    SEARCH_PLAN_INDEX: _SearchPlan.ValueType  # 3
+    """By the HNSW index; what does not pass the filter was left out while it went on."""
+
+class SearchPlan(_SearchPlan, metaclass=_SearchPlanEnumTypeWrapper):
+    """How the nearest vectors are found."""
+
+SEARCH_PLAN_UNSPECIFIED: SearchPlan.ValueType  # 0
+"""No vector was asked for."""
+SEARCH_PLAN_EXACT: SearchPlan.ValueType  # 1
+"""All were compared."""
+SEARCH_PLAN_FILTER_FIRST: SearchPlan.ValueType  # 2
+"""Those that pass the filter were looked up first, and all of them compared."""
+SEARCH_PLAN_INDEX: SearchPlan.ValueType  # 3
+"""By the HNSW index; what does not pass the filter was left out while it went on."""
+Global___SearchPlan: _TypeAlias = SearchPlan  # noqa: Y015
+
 class _IncompleteReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -91,6 +120,10 @@ class _IncompleteReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Inco
     """No more chunks match the filter."""
     INCOMPLETE_REASON_MIN_SCORE: _IncompleteReason.ValueType  # 3
     """The others score below min_score."""
+    INCOMPLETE_REASON_TEXT_EXHAUSTED: _IncompleteReason.ValueType  # 4
+    """No more chunks hold what is quoted or, in a search by words alone, any of the words."""
+    INCOMPLETE_REASON_CANDIDATES_EXHAUSTED: _IncompleteReason.ValueType  # 5
+    """No more documents have chunks among the 1000 best that were looked at."""
 
 class IncompleteReason(_IncompleteReason, metaclass=_IncompleteReasonEnumTypeWrapper):
     """Why a search gave fewer hits than asked for."""
@@ -103,7 +136,39 @@ INCOMPLETE_REASON_FILTER_EXHAUSTED: IncompleteReason.ValueType  # 2
 """No more chunks match the filter."""
 INCOMPLETE_REASON_MIN_SCORE: IncompleteReason.ValueType  # 3
 """The others score below min_score."""
+INCOMPLETE_REASON_TEXT_EXHAUSTED: IncompleteReason.ValueType  # 4
+"""No more chunks hold what is quoted or, in a search by words alone, any of the words."""
+INCOMPLETE_REASON_CANDIDATES_EXHAUSTED: IncompleteReason.ValueType  # 5
+"""No more documents have chunks among the 1000 best that were looked at."""
 Global___IncompleteReason: _TypeAlias = IncompleteReason  # noqa: Y015
+
+class _IndexState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IndexStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IndexState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INDEX_STATE_UNSPECIFIED: _IndexState.ValueType  # 0
+    """Never sent."""
+    INDEX_STATE_NONE: _IndexState.ValueType  # 1
+    """There is none: every vector is compared. It is built from about 3,000 chunks on."""
+    INDEX_STATE_BUILDING: _IndexState.ValueType  # 2
+    """It is being built, or waits for it."""
+    INDEX_STATE_READY: _IndexState.ValueType  # 3
+    """It is used."""
+
+class IndexState(_IndexState, metaclass=_IndexStateEnumTypeWrapper):
+    """Whether there is an index of the vectors."""
+
+INDEX_STATE_UNSPECIFIED: IndexState.ValueType  # 0
+"""Never sent."""
+INDEX_STATE_NONE: IndexState.ValueType  # 1
+"""There is none: every vector is compared. It is built from about 3,000 chunks on."""
+INDEX_STATE_BUILDING: IndexState.ValueType  # 2
+"""It is being built, or waits for it."""
+INDEX_STATE_READY: IndexState.ValueType  # 3
+"""It is used."""
+Global___IndexState: _TypeAlias = IndexState  # noqa: Y015
 
 @_typing.final
 class UpsertChunksRequest(_message.Message):
@@ -532,6 +597,8 @@ class SearchRequest(_message.Message):
     COLLECTION_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     VECTOR_FIELD_NUMBER: _builtins.int
+    EXAMPLE_FIELD_NUMBER: _builtins.int
+    HYBRID_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     FILTER_VALUES_FIELD_NUMBER: _builtins.int
@@ -539,8 +606,14 @@ class SearchRequest(_message.Message):
     EXACT_FIELD_NUMBER: _builtins.int
     EF_FIELD_NUMBER: _builtins.int
     INCLUDE_EMBEDDING_FIELD_NUMBER: _builtins.int
+    COLLECTIONS_FIELD_NUMBER: _builtins.int
+    DIVERSITY_FIELD_NUMBER: _builtins.int
+    GROUP_BY_DOCUMENT_FIELD_NUMBER: _builtins.int
+    NEIGHBOURS_FIELD_NUMBER: _builtins.int
+    HIGHLIGHT_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
-    """"collections/{collection}"."""
+    """"collections/{collection}". One of this and `collections` is required."""
     text: _builtins.str
     """Embedded by the collection's model; 1 to 8,192 characters."""
     limit: _builtins.int
@@ -552,18 +625,50 @@ class SearchRequest(_message.Message):
     min_score: _builtins.float
     """Leave out hits with a lower score. Default: none."""
     exact: _builtins.bool
-    """Compare with every chunk instead of using the index."""
+    """Compare with every chunk instead of using the index. A hybrid query still takes the chunks that
+    hold its words from the full-text index.
+    """
     ef: _builtins.int
     """Candidates the index looks at; 1 to 1000, raised to `limit`. Default: by the collection's size."""
     include_embedding: _builtins.bool
     """The hits' embeddings, too."""
+    highlight: _builtins.bool
+    """Where the words of `text` or `hybrid` stand in the hits' content."""
+    explain: _builtins.bool
+    """How the search was carried out, and what each score is made of."""
     @_builtins.property
     def vector(self) -> _vector_pb2.Vector:
         """A vector of the collection's dimension."""
 
     @_builtins.property
+    def example(self) -> Global___ExampleQuery:
+        """Chunks or documents to find more of."""
+
+    @_builtins.property
+    def hybrid(self) -> Global___HybridQuery:
+        """By meaning and by words at once, or by words alone."""
+
+    @_builtins.property
     def filter_values(self) -> _containers.MessageMap[_builtins.str, _struct_pb2.Value]:
         """Values that the filter names as @name."""
+
+    @_builtins.property
+    def collections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Instead of `collection`: 1 to 16 names, each once, of one embedding model, dimension and
+        distance. Their hits come in one list.
+        """
+
+    @_builtins.property
+    def diversity(self) -> Global___Diversity:
+        """Hits that differ from one another rather than the very nearest. Default: off."""
+
+    @_builtins.property
+    def group_by_document(self) -> Global___DocumentGrouping:
+        """Hits together by their documents; `limit` then counts documents. Default: off."""
+
+    @_builtins.property
+    def neighbours(self) -> Global___Neighbours:
+        """Chunks of the same document that stand before and after each hit."""
 
     def __init__(
         self,
@@ -571,6 +676,8 @@ class SearchRequest(_message.Message):
         collection: _builtins.str = ...,
         text: _builtins.str = ...,
         vector: _vector_pb2.Vector | None = ...,
+        example: Global___ExampleQuery | None = ...,
+        hybrid: Global___HybridQuery | None = ...,
         limit: _builtins.int | None = ...,
         filter: _builtins.str = ...,
         filter_values: _abc.Mapping[_builtins.str, _struct_pb2.Value] | None = ...,
@@ -578,10 +685,16 @@ class SearchRequest(_message.Message):
         exact: _builtins.bool = ...,
         ef: _builtins.int | None = ...,
         include_embedding: _builtins.bool = ...,
+        collections: _abc.Iterable[_builtins.str] | None = ...,
+        diversity: Global___Diversity | None = ...,
+        group_by_document: Global___DocumentGrouping | None = ...,
+        neighbours: Global___Neighbours | None = ...,
+        highlight: _builtins.bool = ...,
+        explain: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_ef", b"_ef", "_limit", b"_limit", "_min_score", b"_min_score", "ef", b"ef", "limit", b"limit", "min_score", b"min_score", "query", b"query", "text", b"text", "vector", b"vector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ef", b"_ef", "_limit", b"_limit", "_min_score", b"_min_score", "diversity", b"diversity", "ef", b"ef", "example", b"example", "group_by_document", b"group_by_document", "hybrid", b"hybrid", "limit", b"limit", "min_score", b"min_score", "neighbours", b"neighbours", "query", b"query", "text", b"text", "vector", b"vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ef", b"_ef", "_limit", b"_limit", "_min_score", b"_min_score", "collection", b"collection", "ef", b"ef", "exact", b"exact", "filter", b"filter", "filter_values", b"filter_values", "include_embedding", b"include_embedding", "limit", b"limit", "min_score", b"min_score", "query", b"query", "text", b"text", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ef", b"_ef", "_limit", b"_limit", "_min_score", b"_min_score", "collection", b"collection", "collections", b"collections", "diversity", b"diversity", "ef", b"ef", "exact", b"exact", "example", b"example", "explain", b"explain", "filter", b"filter", "filter_values", b"filter_values", "group_by_document", b"group_by_document", "highlight", b"highlight", "hybrid", b"hybrid", "include_embedding", b"include_embedding", "limit", b"limit", "min_score", b"min_score", "neighbours", b"neighbours", "query", b"query", "text", b"text", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ef: _TypeAlias = _typing.Literal["ef"]  # noqa: Y015
     _WhichOneofArgType__ef: _TypeAlias = _typing.Literal["_ef", b"_ef"]  # noqa: Y015
@@ -589,7 +702,7 @@ class SearchRequest(_message.Message):
     _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
     _WhichOneofReturnType__min_score: _TypeAlias = _typing.Literal["min_score"]  # noqa: Y015
     _WhichOneofArgType__min_score: _TypeAlias = _typing.Literal["_min_score", b"_min_score"]  # noqa: Y015
-    _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["text", "vector"]  # noqa: Y015
+    _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["text", "vector", "example", "hybrid"]  # noqa: Y015
     _WhichOneofArgType_query: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__ef) -> _WhichOneofReturnType__ef | None: ...
@@ -603,6 +716,172 @@ class SearchRequest(_message.Message):
 Global___SearchRequest: _TypeAlias = SearchRequest  # noqa: Y015
 
 @_typing.final
+class ExampleQuery(_message.Message):
+    """Finds what is like chunks or documents that are stored; not these themselves."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 10 names, each once: "collections/{collection}/documents/{document}" or
+        "…/chunks/{chunk}", in collections that are searched. Their vectors' mean is searched for; a
+        document's are those of its chunks.
+        """
+
+    def __init__(
+        self,
+        *,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExampleQuery: _TypeAlias = ExampleQuery  # noqa: Y015
+
+@_typing.final
+class HybridQuery(_message.Message):
+    """Finds by meaning and by words.
+
+    score = vector_weight × the vectors' cosine similarity + text_weight × the text's score.
+    The text's score is the rarity of the words that the chunk holds ÷ the rarity of all words asked,
+    ÷ (1 + 0.1 ln(1 + the chunk's different words)), 0 to 0.94; and 1 more × the share of exact terms
+    it holds: words with a digit, such as E11.9, B12 or 0000822. Words are compared as the language
+    of the collection has it, without endings and stop words.
+    Text in double quotes must stand in a hit as it is quoted, but for endings and stop words.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    VECTOR_FIELD_NUMBER: _builtins.int
+    VECTOR_WEIGHT_FIELD_NUMBER: _builtins.int
+    TEXT_WEIGHT_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """1 to 8,192 characters, with at least one word that is no stop word of the collection's language.
+    Of its words the 32 rarest count.
+    """
+    vector_weight: _builtins.float
+    """0 to 1. Default: 0.7. With 0 the search is by words alone, and needs no vector."""
+    text_weight: _builtins.float
+    """0 to 1; not 0 where the other is. Default: 0.3."""
+    @_builtins.property
+    def vector(self) -> _vector_pb2.Vector:
+        """A vector of the collection's dimension. Default: the text's, by the collection's model."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        vector: _vector_pb2.Vector | None = ...,
+        vector_weight: _builtins.float | None = ...,
+        text_weight: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_text_weight", b"_text_weight", "_vector_weight", b"_vector_weight", "text_weight", b"text_weight", "vector", b"vector", "vector_weight", b"vector_weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_text_weight", b"_text_weight", "_vector_weight", b"_vector_weight", "text", b"text", "text_weight", b"text_weight", "vector", b"vector", "vector_weight", b"vector_weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__text_weight: _TypeAlias = _typing.Literal["text_weight"]  # noqa: Y015
+    _WhichOneofArgType__text_weight: _TypeAlias = _typing.Literal["_text_weight", b"_text_weight"]  # noqa: Y015
+    _WhichOneofReturnType__vector_weight: _TypeAlias = _typing.Literal["vector_weight"]  # noqa: Y015
+    _WhichOneofArgType__vector_weight: _TypeAlias = _typing.Literal["_vector_weight", b"_vector_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__text_weight) -> _WhichOneofReturnType__text_weight | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__vector_weight) -> _WhichOneofReturnType__vector_weight | None: ...
+
+Global___HybridQuery: _TypeAlias = HybridQuery  # noqa: Y015
+
+@_typing.final
+class Diversity(_message.Message):
+    """Chooses hits one after the other: the one whose score, less what it repeats of those chosen
+    before, is highest (maximal marginal relevance, Carbonell and Goldstein 1998):
+    (1 - strength) × score - strength × the highest cosine similarity to a chosen hit.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """0 to 1; 0 goes by the score alone. Default: 0.5."""
+    candidates: _builtins.int
+    """Best hits to choose from; `limit` to 1000. Default: four times `limit`, at most 1000."""
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float | None = ...,
+        candidates: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_strength", b"_strength", "candidates", b"candidates", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_strength", b"_strength", "candidates", b"candidates", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__candidates: _TypeAlias = _typing.Literal["candidates"]  # noqa: Y015
+    _WhichOneofArgType__candidates: _TypeAlias = _typing.Literal["_candidates", b"_candidates"]  # noqa: Y015
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__candidates) -> _WhichOneofReturnType__candidates | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___Diversity: _TypeAlias = Diversity  # noqa: Y015
+
+@_typing.final
+class DocumentGrouping(_message.Message):
+    """Puts the hits of a document together, documents in the order of their best hits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNKS_PER_DOCUMENT_FIELD_NUMBER: _builtins.int
+    chunks_per_document: _builtins.int
+    """Hits a document, at most; 1 to 10. Default: 1."""
+    def __init__(
+        self,
+        *,
+        chunks_per_document: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_chunks_per_document", b"_chunks_per_document", "chunks_per_document", b"chunks_per_document"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunks_per_document", b"_chunks_per_document", "chunks_per_document", b"chunks_per_document"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__chunks_per_document: _TypeAlias = _typing.Literal["chunks_per_document"]  # noqa: Y015
+    _WhichOneofArgType__chunks_per_document: _TypeAlias = _typing.Literal["_chunks_per_document", b"_chunks_per_document"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__chunks_per_document) -> _WhichOneofReturnType__chunks_per_document | None: ...
+
+Global___DocumentGrouping: _TypeAlias = DocumentGrouping  # noqa: Y015
+
+@_typing.final
+class Neighbours(_message.Message):
+    """Chunks around each hit, by their ordinals."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    before: _builtins.int
+    """So many before it; 0 to 10."""
+    after: _builtins.int
+    """So many after it; 0 to 10."""
+    def __init__(
+        self,
+        *,
+        before: _builtins.int = ...,
+        after: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Neighbours: _TypeAlias = Neighbours  # noqa: Y015
+
+@_typing.final
 class SearchResponse(_message.Message):
     """What was found."""
 
@@ -611,6 +890,7 @@ class SearchResponse(_message.Message):
     HITS_FIELD_NUMBER: _builtins.int
     INCOMPLETE_REASON_FIELD_NUMBER: _builtins.int
     EXACT_FIELD_NUMBER: _builtins.int
+    EXPLANATIONS_FIELD_NUMBER: _builtins.int
     incomplete_reason: Global___IncompleteReason.ValueType
     """Why there are fewer than `limit` hits; not set when there are as many."""
     exact: _builtins.bool
@@ -619,16 +899,21 @@ class SearchResponse(_message.Message):
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]:
         """Best first; equal scores by uid."""
 
+    @_builtins.property
+    def explanations(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchExplanation]:
+        """Only where asked for: one for each collection, in the order of the request."""
+
     def __init__(
         self,
         *,
         hits: _abc.Iterable[Global___Hit] | None = ...,
         incomplete_reason: Global___IncompleteReason.ValueType = ...,
         exact: _builtins.bool = ...,
+        explanations: _abc.Iterable[Global___SearchExplanation] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exact", b"exact", "hits", b"hits", "incomplete_reason", b"incomplete_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exact", b"exact", "explanations", b"explanations", "hits", b"hits", "incomplete_reason", b"incomplete_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -643,8 +928,12 @@ class Hit(_message.Message):
     CHUNK_FIELD_NUMBER: _builtins.int
     DOCUMENT_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
+    HIGHLIGHTS_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    SCORE_PARTS_FIELD_NUMBER: _builtins.int
     score: _builtins.float
-    """Higher is better; see Distance for the formula."""
+    """Higher is better; see Distance for the formula, HybridQuery for that of hybrid queries."""
     @_builtins.property
     def chunk(self) -> _chunk_pb2.Chunk:
         """The chunk: name, uid, chunk_id, content, metadata, ordinal, offsets, token_count, and its
@@ -657,17 +946,741 @@ class Hit(_message.Message):
         has the rest.
         """
 
+    @_builtins.property
+    def highlights(self) -> _containers.RepeatedCompositeFieldContainer[Global___TextRange]:
+        """Only where asked for: where the words asked for stand in the chunk's content, in order."""
+
+    @_builtins.property
+    def before(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.Chunk]:
+        """Only where asked for: the chunks before it, nearest last; name, uid, chunk_id, content, ordinal
+        and offsets.
+        """
+
+    @_builtins.property
+    def after(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.Chunk]:
+        """Only where asked for: the chunks after it, nearest first, as those before."""
+
+    @_builtins.property
+    def score_parts(self) -> Global___ScoreParts:
+        """Only with `explain`: what the score is made of."""
+
     def __init__(
         self,
         *,
         chunk: _chunk_pb2.Chunk | None = ...,
         document: _document_pb2.Document | None = ...,
         score: _builtins.float = ...,
+        highlights: _abc.Iterable[Global___TextRange] | None = ...,
+        before: _abc.Iterable[_chunk_pb2.Chunk] | None = ...,
+        after: _abc.Iterable[_chunk_pb2.Chunk] | None = ...,
+        score_parts: Global___ScoreParts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "document", b"document"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "document", b"document", "score_parts", b"score_parts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "document", b"document", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "chunk", b"chunk", "document", b"document", "highlights", b"highlights", "score", b"score", "score_parts", b"score_parts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Hit: _TypeAlias = Hit  # noqa: Y015
+
+@_typing.final
+class TextRange(_message.Message):
+    """A part of a text, in Unicode code points."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    start: _builtins.int
+    """Where it begins."""
+    end: _builtins.int
+    """Where it ends, exclusive."""
+    def __init__(
+        self,
+        *,
+        start: _builtins.int = ...,
+        end: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TextRange: _TypeAlias = TextRange  # noqa: Y015
+
+@_typing.final
+class ScoreParts(_message.Message):
+    """What a score is made of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VECTOR_SCORE_FIELD_NUMBER: _builtins.int
+    TEXT_SCORE_FIELD_NUMBER: _builtins.int
+    DIVERSITY_SCORE_FIELD_NUMBER: _builtins.int
+    vector_score: _builtins.float
+    """Of the vectors: the collection's formula or, of a hybrid query, cosine similarity. Not set where
+    no vector was asked.
+    """
+    text_score: _builtins.float
+    """Of the words. Not set where none were asked."""
+    diversity_score: _builtins.float
+    """What diversity made of it, when it was chosen. Only where that was asked for."""
+    def __init__(
+        self,
+        *,
+        vector_score: _builtins.float | None = ...,
+        text_score: _builtins.float | None = ...,
+        diversity_score: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_diversity_score", b"_diversity_score", "_text_score", b"_text_score", "_vector_score", b"_vector_score", "diversity_score", b"diversity_score", "text_score", b"text_score", "vector_score", b"vector_score"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity_score", b"_diversity_score", "_text_score", b"_text_score", "_vector_score", b"_vector_score", "diversity_score", b"diversity_score", "text_score", b"text_score", "vector_score", b"vector_score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__diversity_score: _TypeAlias = _typing.Literal["diversity_score"]  # noqa: Y015
+    _WhichOneofArgType__diversity_score: _TypeAlias = _typing.Literal["_diversity_score", b"_diversity_score"]  # noqa: Y015
+    _WhichOneofReturnType__text_score: _TypeAlias = _typing.Literal["text_score"]  # noqa: Y015
+    _WhichOneofArgType__text_score: _TypeAlias = _typing.Literal["_text_score", b"_text_score"]  # noqa: Y015
+    _WhichOneofReturnType__vector_score: _TypeAlias = _typing.Literal["vector_score"]  # noqa: Y015
+    _WhichOneofArgType__vector_score: _TypeAlias = _typing.Literal["_vector_score", b"_vector_score"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__diversity_score) -> _WhichOneofReturnType__diversity_score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__text_score) -> _WhichOneofReturnType__text_score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__vector_score) -> _WhichOneofReturnType__vector_score | None: ...
+
+Global___ScoreParts: _TypeAlias = ScoreParts  # noqa: Y015
+
+@_typing.final
+class SearchExplanation(_message.Message):
+    """How one collection was searched."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    EF_FIELD_NUMBER: _builtins.int
+    ESTIMATED_CHUNKS_FIELD_NUMBER: _builtins.int
+    FILTER_PASSES_FIELD_NUMBER: _builtins.int
+    VECTOR_CANDIDATES_FIELD_NUMBER: _builtins.int
+    TEXT_CANDIDATES_FIELD_NUMBER: _builtins.int
+    WIDENED_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """"collections/{collection}"."""
+    plan: Global___SearchPlan.ValueType
+    """How the nearest vectors were found; not set where none were asked for."""
+    ef: _builtins.int
+    """Candidates the index looked at at a time; 0 without index."""
+    estimated_chunks: _builtins.int
+    """Chunks with vectors, as the database estimates it."""
+    filter_passes: _builtins.int
+    """Chunks that pass the filter: counted, up to the number from which the index is used, 0 without
+    a filter.
+    """
+    vector_candidates: _builtins.int
+    """Candidates by vector."""
+    text_candidates: _builtins.int
+    """Candidates by words."""
+    widened: _builtins.bool
+    """Whether the index gave too few, so that all that pass the filter were compared after all."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        plan: Global___SearchPlan.ValueType = ...,
+        ef: _builtins.int = ...,
+        estimated_chunks: _builtins.int = ...,
+        filter_passes: _builtins.int = ...,
+        vector_candidates: _builtins.int = ...,
+        text_candidates: _builtins.int = ...,
+        widened: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "ef", b"ef", "estimated_chunks", b"estimated_chunks", "filter_passes", b"filter_passes", "plan", b"plan", "text_candidates", b"text_candidates", "vector_candidates", b"vector_candidates", "widened", b"widened"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchExplanation: _TypeAlias = SearchExplanation  # noqa: Y015
+
+@_typing.final
+class BatchSearchRequest(_message.Message):
+    """Asks for several searches."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    SEARCHES_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """"collections/{collection}": what the searches name that name none. Default: none."""
+    @_builtins.property
+    def searches(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchRequest]:
+        """1 to 100. As in Search, but for `explain`, `highlight` and `neighbours`, which are refused."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        searches: _abc.Iterable[Global___SearchRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "searches", b"searches"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchSearchRequest: _TypeAlias = BatchSearchRequest  # noqa: Y015
+
+@_typing.final
+class BatchSearchResponse(_message.Message):
+    """What the searches found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchResponse]:
+        """In the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___SearchResponse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchSearchResponse: _TypeAlias = BatchSearchResponse  # noqa: Y015
+
+@_typing.final
+class AggregateChunksRequest(_message.Message):
+    """Asks for counts of chunks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FilterValuesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _struct_pb2.Value: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _struct_pb2.Value | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    FILTER_VALUES_FIELD_NUMBER: _builtins.int
+    FACETS_FIELD_NUMBER: _builtins.int
+    FACET_LIMIT_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """"collections/{collection}"."""
+    filter: _builtins.str
+    """Which chunks; as in Search. Default: all that can be searched."""
+    facet_limit: _builtins.int
+    """Values a facet, the most frequent first; 1 to 1000. Default: 10."""
+    @_builtins.property
+    def filter_values(self) -> _containers.MessageMap[_builtins.str, _struct_pb2.Value]:
+        """Values that the filter names as @name."""
+
+    @_builtins.property
+    def facets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """At most 8 paths, each once, of up to 128 characters, below `metadata`, `chunk_metadata` or
+        `labels`, such as "metadata.year". Of a list each element counts.
+        """
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        filter_values: _abc.Mapping[_builtins.str, _struct_pb2.Value] | None = ...,
+        facets: _abc.Iterable[_builtins.str] | None = ...,
+        facet_limit: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_facet_limit", b"_facet_limit", "facet_limit", b"facet_limit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_facet_limit", b"_facet_limit", "collection", b"collection", "facet_limit", b"facet_limit", "facets", b"facets", "filter", b"filter", "filter_values", b"filter_values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__facet_limit: _TypeAlias = _typing.Literal["facet_limit"]  # noqa: Y015
+    _WhichOneofArgType__facet_limit: _TypeAlias = _typing.Literal["_facet_limit", b"_facet_limit"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__facet_limit) -> _WhichOneofReturnType__facet_limit | None: ...
+
+Global___AggregateChunksRequest: _TypeAlias = AggregateChunksRequest  # noqa: Y015
+
+@_typing.final
+class AggregateChunksResponse(_message.Message):
+    """Counts of chunks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNK_COUNT_FIELD_NUMBER: _builtins.int
+    DOCUMENT_COUNT_FIELD_NUMBER: _builtins.int
+    FACETS_FIELD_NUMBER: _builtins.int
+    chunk_count: _builtins.int
+    """How many chunks pass the filter."""
+    document_count: _builtins.int
+    """How many documents they belong to."""
+    @_builtins.property
+    def facets(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChunkFacetCounts]:
+        """In the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        chunk_count: _builtins.int = ...,
+        document_count: _builtins.int = ...,
+        facets: _abc.Iterable[Global___ChunkFacetCounts] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_count", b"chunk_count", "document_count", b"document_count", "facets", b"facets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AggregateChunksResponse: _TypeAlias = AggregateChunksResponse  # noqa: Y015
+
+@_typing.final
+class ChunkFacetCounts(_message.Message):
+    """How often values stand at a path."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    MISSING_COUNT_FIELD_NUMBER: _builtins.int
+    DISTINCT_COUNT_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """The path."""
+    missing_count: _builtins.int
+    """Chunks that have no value there, or null."""
+    distinct_count: _builtins.int
+    """How many different values there are."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChunkFacetValue]:
+        """The most frequent first; equal ones by value."""
+
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        values: _abc.Iterable[Global___ChunkFacetValue] | None = ...,
+        missing_count: _builtins.int = ...,
+        distinct_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["distinct_count", b"distinct_count", "missing_count", b"missing_count", "path", b"path", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChunkFacetCounts: _TypeAlias = ChunkFacetCounts  # noqa: Y015
+
+@_typing.final
+class ChunkFacetValue(_message.Message):
+    """A value and how often it stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    CHUNK_COUNT_FIELD_NUMBER: _builtins.int
+    chunk_count: _builtins.int
+    """In so many chunks."""
+    @_builtins.property
+    def value(self) -> _struct_pb2.Value:
+        """The value: a string, number, boolean or object."""
+
+    def __init__(
+        self,
+        *,
+        value: _struct_pb2.Value | None = ...,
+        chunk_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_count", b"chunk_count", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChunkFacetValue: _TypeAlias = ChunkFacetValue  # noqa: Y015
+
+@_typing.final
+class GetIndexStatsRequest(_message.Message):
+    """Asks about a collection's indexes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """"collections/{collection}"."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetIndexStatsRequest: _TypeAlias = GetIndexStatsRequest  # noqa: Y015
+
+@_typing.final
+class GetIndexStatsResponse(_message.Message):
+    """A collection's indexes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ESTIMATED_CHUNKS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    VECTOR_BYTES_FIELD_NUMBER: _builtins.int
+    VECTOR_INDEX_FIELD_NUMBER: _builtins.int
+    BUILD_FIELD_NUMBER: _builtins.int
+    FILTER_FIELDS_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    ESTIMATED_DEAD_ROWS_FIELD_NUMBER: _builtins.int
+    estimated_chunks: _builtins.int
+    """Chunks with vectors, as the database estimates it."""
+    state: Global___IndexState.ValueType
+    """Whether searches use an index of the vectors."""
+    vector_bytes: _builtins.int
+    """Of the rows with the vectors, in bytes."""
+    estimated_dead_rows: _builtins.int
+    """Rows that were deleted or replaced and not cleaned up yet, as the database estimates it."""
+    @_builtins.property
+    def vector_index(self) -> Global___VectorIndex:
+        """The index of the vectors; not set while there is none."""
+
+    @_builtins.property
+    def build(self) -> Global___IndexBuild:
+        """How far a build is; not set while none runs."""
+
+    @_builtins.property
+    def filter_fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___FilterFieldIndex]:
+        """One for each filter field, by path."""
+
+    @_builtins.property
+    def words(self) -> Global___WordStatistics:
+        """When it was last counted how common words are, and over how many chunks; not set before."""
+
+    def __init__(
+        self,
+        *,
+        estimated_chunks: _builtins.int = ...,
+        state: Global___IndexState.ValueType = ...,
+        vector_bytes: _builtins.int = ...,
+        vector_index: Global___VectorIndex | None = ...,
+        build: Global___IndexBuild | None = ...,
+        filter_fields: _abc.Iterable[Global___FilterFieldIndex] | None = ...,
+        words: Global___WordStatistics | None = ...,
+        estimated_dead_rows: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["build", b"build", "vector_index", b"vector_index", "words", b"words"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["build", b"build", "estimated_chunks", b"estimated_chunks", "estimated_dead_rows", b"estimated_dead_rows", "filter_fields", b"filter_fields", "state", b"state", "vector_bytes", b"vector_bytes", "vector_index", b"vector_index", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetIndexStatsResponse: _TypeAlias = GetIndexStatsResponse  # noqa: Y015
+
+@_typing.final
+class VectorIndex(_message.Message):
+    """An HNSW index (Malkov and Yashunin 2016) of half-precision vectors."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BYTES_FIELD_NUMBER: _builtins.int
+    M_FIELD_NUMBER: _builtins.int
+    EF_CONSTRUCTION_FIELD_NUMBER: _builtins.int
+    EF_FIELD_NUMBER: _builtins.int
+    bytes: _builtins.int
+    """Its size in bytes."""
+    m: _builtins.int
+    """Neighbours a vector has on each level of the graph."""
+    ef_construction: _builtins.int
+    """Candidates that were looked at for each vector when it was built."""
+    ef: _builtins.int
+    """Candidates that a search looks at unless it says otherwise."""
+    def __init__(
+        self,
+        *,
+        bytes: _builtins.int = ...,
+        m: _builtins.int = ...,
+        ef_construction: _builtins.int = ...,
+        ef: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "ef", b"ef", "ef_construction", b"ef_construction", "m", b"m"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VectorIndex: _TypeAlias = VectorIndex  # noqa: Y015
+
+@_typing.final
+class IndexBuild(_message.Message):
+    """A build that runs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PHASE_FIELD_NUMBER: _builtins.int
+    ROWS_DONE_FIELD_NUMBER: _builtins.int
+    ROWS_TOTAL_FIELD_NUMBER: _builtins.int
+    phase: _builtins.str
+    """What it does, as PostgreSQL names it in pg_stat_progress_create_index."""
+    rows_done: _builtins.int
+    """Rows done."""
+    rows_total: _builtins.int
+    """Rows to do; 0 while that is not known."""
+    def __init__(
+        self,
+        *,
+        phase: _builtins.str = ...,
+        rows_done: _builtins.int = ...,
+        rows_total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["phase", b"phase", "rows_done", b"rows_done", "rows_total", b"rows_total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexBuild: _TypeAlias = IndexBuild  # noqa: Y015
+
+@_typing.final
+class FilterFieldIndex(_message.Message):
+    """The index of a filter field."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    READY_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """As in Collection."""
+    ready: _builtins.bool
+    """Whether every chunk carries the field, so that searches filter on it fast."""
+    bytes: _builtins.int
+    """The index's size in bytes; 0 while there is none."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        ready: _builtins.bool = ...,
+        bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "path", b"path", "ready", b"ready"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FilterFieldIndex: _TypeAlias = FilterFieldIndex  # noqa: Y015
+
+@_typing.final
+class WordStatistics(_message.Message):
+    """How common words are, counted for hybrid searches."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNK_COUNT_FIELD_NUMBER: _builtins.int
+    WORD_COUNT_FIELD_NUMBER: _builtins.int
+    COUNT_TIME_FIELD_NUMBER: _builtins.int
+    chunk_count: _builtins.int
+    """Over so many chunks."""
+    word_count: _builtins.int
+    """Words that are common enough to be listed."""
+    @_builtins.property
+    def count_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        chunk_count: _builtins.int = ...,
+        word_count: _builtins.int = ...,
+        count_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["count_time", b"count_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_count", b"chunk_count", "count_time", b"count_time", "word_count", b"word_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WordStatistics: _TypeAlias = WordStatistics  # noqa: Y015
+
+@_typing.final
+class MeasureRecallRequest(_message.Message):
+    """Asks for a measurement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FilterValuesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _struct_pb2.Value: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _struct_pb2.Value | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    QUERIES_FIELD_NUMBER: _builtins.int
+    SAMPLE_SIZE_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    EF_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    FILTER_VALUES_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """"collections/{collection}"."""
+    sample_size: _builtins.int
+    """How many of the collection's own vectors to search for, drawn by chance; 1 to 100; none where
+    queries are given. Default: 20.
+    """
+    limit: _builtins.int
+    """Hits that are compared; 1 to 100. Default: 10."""
+    ef: _builtins.int
+    """As in Search. Default: by the collection's size."""
+    filter: _builtins.str
+    """Searches under this filter, as in Search."""
+    @_builtins.property
+    def queries(self) -> _containers.RepeatedCompositeFieldContainer[_vector_pb2.Vector]:
+        """Vectors to search for; at most 100. Default: `sample_size` of the collection's own."""
+
+    @_builtins.property
+    def filter_values(self) -> _containers.MessageMap[_builtins.str, _struct_pb2.Value]:
+        """Values that the filter names as @name."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        queries: _abc.Iterable[_vector_pb2.Vector] | None = ...,
+        sample_size: _builtins.int | None = ...,
+        limit: _builtins.int | None = ...,
+        ef: _builtins.int | None = ...,
+        filter: _builtins.str = ...,
+        filter_values: _abc.Mapping[_builtins.str, _struct_pb2.Value] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ef", b"_ef", "_limit", b"_limit", "_sample_size", b"_sample_size", "ef", b"ef", "limit", b"limit", "sample_size", b"sample_size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ef", b"_ef", "_limit", b"_limit", "_sample_size", b"_sample_size", "collection", b"collection", "ef", b"ef", "filter", b"filter", "filter_values", b"filter_values", "limit", b"limit", "queries", b"queries", "sample_size", b"sample_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__ef: _TypeAlias = _typing.Literal["ef"]  # noqa: Y015
+    _WhichOneofArgType__ef: _TypeAlias = _typing.Literal["_ef", b"_ef"]  # noqa: Y015
+    _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
+    _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    _WhichOneofReturnType__sample_size: _TypeAlias = _typing.Literal["sample_size"]  # noqa: Y015
+    _WhichOneofArgType__sample_size: _TypeAlias = _typing.Literal["_sample_size", b"_sample_size"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ef) -> _WhichOneofReturnType__ef | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sample_size) -> _WhichOneofReturnType__sample_size | None: ...
+
+Global___MeasureRecallRequest: _TypeAlias = MeasureRecallRequest  # noqa: Y015
+
+@_typing.final
+class MeasureRecallResponse(_message.Message):
+    """What was measured."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECALL_FIELD_NUMBER: _builtins.int
+    LOWEST_RECALL_FIELD_NUMBER: _builtins.int
+    QUERY_COUNT_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    EF_FIELD_NUMBER: _builtins.int
+    LATENCY_FIELD_NUMBER: _builtins.int
+    EXACT_LATENCY_FIELD_NUMBER: _builtins.int
+    recall: _builtins.float
+    """The mean share of the truly nearest `limit` that a search finds; 0 to 1. 1 without any chunk."""
+    lowest_recall: _builtins.float
+    """The lowest of a single query."""
+    query_count: _builtins.int
+    """Queries that were measured; fewer than asked for where there are fewer chunks."""
+    plan: Global___SearchPlan.ValueType
+    """How searches were carried out; EXACT where there is no index, and recall is 1 by that."""
+    ef: _builtins.int
+    """Candidates the index looked at; 0 without index."""
+    @_builtins.property
+    def latency(self) -> Global___Latency:
+        """Milliseconds of a search in the database, as carried out."""
+
+    @_builtins.property
+    def exact_latency(self) -> Global___Latency:
+        """Milliseconds of the same search by comparing with every vector."""
+
+    def __init__(
+        self,
+        *,
+        recall: _builtins.float = ...,
+        lowest_recall: _builtins.float = ...,
+        query_count: _builtins.int = ...,
+        plan: Global___SearchPlan.ValueType = ...,
+        ef: _builtins.int = ...,
+        latency: Global___Latency | None = ...,
+        exact_latency: Global___Latency | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["exact_latency", b"exact_latency", "latency", b"latency"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ef", b"ef", "exact_latency", b"exact_latency", "latency", b"latency", "lowest_recall", b"lowest_recall", "plan", b"plan", "query_count", b"query_count", "recall", b"recall"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeasureRecallResponse: _TypeAlias = MeasureRecallResponse  # noqa: Y015
+
+@_typing.final
+class Latency(_message.Message):
+    """Milliseconds that searches took."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    P50_MILLISECONDS_FIELD_NUMBER: _builtins.int
+    P95_MILLISECONDS_FIELD_NUMBER: _builtins.int
+    p50_milliseconds: _builtins.float
+    """The median."""
+    p95_milliseconds: _builtins.float
+    """The longest but for a twentieth of them."""
+    def __init__(
+        self,
+        *,
+        p50_milliseconds: _builtins.float = ...,
+        p95_milliseconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["p50_milliseconds", b"p50_milliseconds", "p95_milliseconds", b"p95_milliseconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Latency: _TypeAlias = Latency  # noqa: Y015

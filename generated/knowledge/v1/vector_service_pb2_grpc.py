@@ -65,6 +65,26 @@ class VectorServiceStub:
                 request_serializer=knowledge_dot_v1_dot_vector__service__pb2.PreviewChunksRequest.SerializeToString,
                 response_deserializer=knowledge_dot_v1_dot_vector__service__pb2.PreviewChunksResponse.FromString,
                 _registered_method=True)
+        self.AggregateChunks = channel.unary_unary(
+                '/knowledge.v1.VectorService/AggregateChunks',
+                request_serializer=knowledge_dot_v1_dot_vector__service__pb2.AggregateChunksRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_vector__service__pb2.AggregateChunksResponse.FromString,
+                _registered_method=True)
+        self.BatchSearch = channel.unary_unary(
+                '/knowledge.v1.VectorService/BatchSearch',
+                request_serializer=knowledge_dot_v1_dot_vector__service__pb2.BatchSearchRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_vector__service__pb2.BatchSearchResponse.FromString,
+                _registered_method=True)
+        self.GetIndexStats = channel.unary_unary(
+                '/knowledge.v1.VectorService/GetIndexStats',
+                request_serializer=knowledge_dot_v1_dot_vector__service__pb2.GetIndexStatsRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_vector__service__pb2.GetIndexStatsResponse.FromString,
+                _registered_method=True)
+        self.MeasureRecall = channel.unary_unary(
+                '/knowledge.v1.VectorService/MeasureRecall',
+                request_serializer=knowledge_dot_v1_dot_vector__service__pb2.MeasureRecallRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_vector__service__pb2.MeasureRecallResponse.FromString,
+                _registered_method=True)
         self.Search = channel.unary_unary(
                 '/knowledge.v1.VectorService/Search',
                 request_serializer=knowledge_dot_v1_dot_vector__service__pb2.SearchRequest.SerializeToString,
@@ -118,8 +138,36 @@ class VectorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AggregateChunks(self, request, context):
+        """Counts chunks, and how often values stand in their and their documents' metadata.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchSearch(self, request, context):
+        """Carries out several searches of one collection: their texts are embedded together.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetIndexStats(self, request, context):
+        """Tells how large a collection's indexes are, how they were made, and how far a build is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MeasureRecall(self, request, context):
+        """Measures what share of the truly nearest the index finds, and how long both take.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Search(self, request, context):
-        """Finds the chunks of a collection that are nearest to a text or a vector.
+        """Finds chunks: those nearest to a text, a vector or examples, those that hold words, or both.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -157,6 +205,26 @@ def add_VectorServiceServicer_to_server(servicer, server):
                     servicer.PreviewChunks,
                     request_deserializer=knowledge_dot_v1_dot_vector__service__pb2.PreviewChunksRequest.FromString,
                     response_serializer=knowledge_dot_v1_dot_vector__service__pb2.PreviewChunksResponse.SerializeToString,
+            ),
+            'AggregateChunks': grpc.unary_unary_rpc_method_handler(
+                    servicer.AggregateChunks,
+                    request_deserializer=knowledge_dot_v1_dot_vector__service__pb2.AggregateChunksRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_vector__service__pb2.AggregateChunksResponse.SerializeToString,
+            ),
+            'BatchSearch': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchSearch,
+                    request_deserializer=knowledge_dot_v1_dot_vector__service__pb2.BatchSearchRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_vector__service__pb2.BatchSearchResponse.SerializeToString,
+            ),
+            'GetIndexStats': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetIndexStats,
+                    request_deserializer=knowledge_dot_v1_dot_vector__service__pb2.GetIndexStatsRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_vector__service__pb2.GetIndexStatsResponse.SerializeToString,
+            ),
+            'MeasureRecall': grpc.unary_unary_rpc_method_handler(
+                    servicer.MeasureRecall,
+                    request_deserializer=knowledge_dot_v1_dot_vector__service__pb2.MeasureRecallRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_vector__service__pb2.MeasureRecallResponse.SerializeToString,
             ),
             'Search': grpc.unary_unary_rpc_method_handler(
                     servicer.Search,
@@ -327,6 +395,114 @@ class VectorService:
             '/knowledge.v1.VectorService/PreviewChunks',
             knowledge_dot_v1_dot_vector__service__pb2.PreviewChunksRequest.SerializeToString,
             knowledge_dot_v1_dot_vector__service__pb2.PreviewChunksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AggregateChunks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.VectorService/AggregateChunks',
+            knowledge_dot_v1_dot_vector__service__pb2.AggregateChunksRequest.SerializeToString,
+            knowledge_dot_v1_dot_vector__service__pb2.AggregateChunksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchSearch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.VectorService/BatchSearch',
+            knowledge_dot_v1_dot_vector__service__pb2.BatchSearchRequest.SerializeToString,
+            knowledge_dot_v1_dot_vector__service__pb2.BatchSearchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetIndexStats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.VectorService/GetIndexStats',
+            knowledge_dot_v1_dot_vector__service__pb2.GetIndexStatsRequest.SerializeToString,
+            knowledge_dot_v1_dot_vector__service__pb2.GetIndexStatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MeasureRecall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.VectorService/MeasureRecall',
+            knowledge_dot_v1_dot_vector__service__pb2.MeasureRecallRequest.SerializeToString,
+            knowledge_dot_v1_dot_vector__service__pb2.MeasureRecallResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,8 +45,16 @@ class VectorServiceStub:
     """Embeds texts without storing them."""
     PreviewChunks: _grpc.UnaryUnaryMultiCallable[_vector_service_pb2.PreviewChunksRequest, _vector_service_pb2.PreviewChunksResponse]
     """Shows how a text would be cut, without storing it."""
+    AggregateChunks: _grpc.UnaryUnaryMultiCallable[_vector_service_pb2.AggregateChunksRequest, _vector_service_pb2.AggregateChunksResponse]
+    """Counts chunks, and how often values stand in their and their documents' metadata."""
+    BatchSearch: _grpc.UnaryUnaryMultiCallable[_vector_service_pb2.BatchSearchRequest, _vector_service_pb2.BatchSearchResponse]
+    """Carries out several searches of one collection: their texts are embedded together."""
+    GetIndexStats: _grpc.UnaryUnaryMultiCallable[_vector_service_pb2.GetIndexStatsRequest, _vector_service_pb2.GetIndexStatsResponse]
+    """Tells how large a collection's indexes are, how they were made, and how far a build is."""
+    MeasureRecall: _grpc.UnaryUnaryMultiCallable[_vector_service_pb2.MeasureRecallRequest, _vector_service_pb2.MeasureRecallResponse]
+    """Measures what share of the truly nearest the index finds, and how long both take."""
     Search: _grpc.UnaryUnaryMultiCallable[_vector_service_pb2.SearchRequest, _vector_service_pb2.SearchResponse]
-    """Finds the chunks of a collection that are nearest to a text or a vector."""
+    """Finds chunks: those nearest to a text, a vector or examples, those that hold words, or both."""
 
 @_typing.type_check_only
 class VectorServiceAsyncStub(VectorServiceStub):
@@ -65,8 +73,16 @@ class VectorServiceAsyncStub(VectorServiceStub):
     """Embeds texts without storing them."""
     PreviewChunks: _aio.UnaryUnaryMultiCallable[_vector_service_pb2.PreviewChunksRequest, _vector_service_pb2.PreviewChunksResponse]  # type: ignore[assignment]
     """Shows how a text would be cut, without storing it."""
+    AggregateChunks: _aio.UnaryUnaryMultiCallable[_vector_service_pb2.AggregateChunksRequest, _vector_service_pb2.AggregateChunksResponse]  # type: ignore[assignment]
+    """Counts chunks, and how often values stand in their and their documents' metadata."""
+    BatchSearch: _aio.UnaryUnaryMultiCallable[_vector_service_pb2.BatchSearchRequest, _vector_service_pb2.BatchSearchResponse]  # type: ignore[assignment]
+    """Carries out several searches of one collection: their texts are embedded together."""
+    GetIndexStats: _aio.UnaryUnaryMultiCallable[_vector_service_pb2.GetIndexStatsRequest, _vector_service_pb2.GetIndexStatsResponse]  # type: ignore[assignment]
+    """Tells how large a collection's indexes are, how they were made, and how far a build is."""
+    MeasureRecall: _aio.UnaryUnaryMultiCallable[_vector_service_pb2.MeasureRecallRequest, _vector_service_pb2.MeasureRecallResponse]  # type: ignore[assignment]
+    """Measures what share of the truly nearest the index finds, and how long both take."""
     Search: _aio.UnaryUnaryMultiCallable[_vector_service_pb2.SearchRequest, _vector_service_pb2.SearchResponse]  # type: ignore[assignment]
-    """Finds the chunks of a collection that are nearest to a text or a vector."""
+    """Finds chunks: those nearest to a text, a vector or examples, those that hold words, or both."""
 
 class VectorServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps chunks with their vectors, and finds them."""
@@ -120,11 +136,43 @@ class VectorServiceServicer(metaclass=_abc_1.ABCMeta):
         """Shows how a text would be cut, without storing it."""
 
     @_abc_1.abstractmethod
+    def AggregateChunks(
+        self,
+        request: _vector_service_pb2.AggregateChunksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_vector_service_pb2.AggregateChunksResponse, _abc.Awaitable[_vector_service_pb2.AggregateChunksResponse]]:
+        """Counts chunks, and how often values stand in their and their documents' metadata."""
+
+    @_abc_1.abstractmethod
+    def BatchSearch(
+        self,
+        request: _vector_service_pb2.BatchSearchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_vector_service_pb2.BatchSearchResponse, _abc.Awaitable[_vector_service_pb2.BatchSearchResponse]]:
+        """Carries out several searches of one collection: their texts are embedded together."""
+
+    @_abc_1.abstractmethod
+    def GetIndexStats(
+        self,
+        request: _vector_service_pb2.GetIndexStatsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_vector_service_pb2.GetIndexStatsResponse, _abc.Awaitable[_vector_service_pb2.GetIndexStatsResponse]]:
+        """Tells how large a collection's indexes are, how they were made, and how far a build is."""
+
+    @_abc_1.abstractmethod
+    def MeasureRecall(
+        self,
+        request: _vector_service_pb2.MeasureRecallRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_vector_service_pb2.MeasureRecallResponse, _abc.Awaitable[_vector_service_pb2.MeasureRecallResponse]]:
+        """Measures what share of the truly nearest the index finds, and how long both take."""
+
+    @_abc_1.abstractmethod
     def Search(
         self,
         request: _vector_service_pb2.SearchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_vector_service_pb2.SearchResponse, _abc.Awaitable[_vector_service_pb2.SearchResponse]]:
-        """Finds the chunks of a collection that are nearest to a text or a vector."""
+        """Finds chunks: those nearest to a text, a vector or examples, those that hold words, or both."""
 
 def add_VectorServiceServicer_to_server(servicer: VectorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,4 +1,4 @@
-"""`knowledged search`: finds what is near to a text."""
+"""`knowledged search`: finds what is near to a text, or holds its words, or both."""
 
 import argparse
 import sys
@@ -6,14 +6,14 @@ import sys
 import uvloop
 from rich.console import Console
 
-from knowledge.v1.vector_service_pb2 import SearchRequest
+from knowledge.v1.vector_service_pb2 import HybridQuery, SearchRequest
 from knowledged.commands import client
 from knowledged.commands.client import RpcError, open_client, status_line
 from knowledged.commands.hits import show_hits
 from knowledged.names import collection_name
 from knowledged.settings import Settings
 
-HELP = "find what is near to a text, by meaning"
+HELP = "find what is near to a text, by meaning or by words"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--filter", default="", help="see docs/filters.md")
     parser.add_argument(
         "--exact", action="store_true", help="compare with every chunk instead of using the index"
+    )
+    parser.add_argument(
+        "--by",
+        choices=("meaning", "words", "both"),
+        default="meaning",
+        help='default: meaning; "both" also honours codes and what is in double quotes',
     )
     client.add_arguments(parser)
 
@@ -41,10 +47,20 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 async def _search(arguments: argparse.Namespace, settings: Settings) -> None:
     request = SearchRequest(
         collection=collection_name(arguments.collection),
-        text=arguments.text,
+        highlight=True,
         limit=arguments.limit,
         filter=arguments.filter,
         exact=arguments.exact,
     )
+    if arguments.by == "meaning":
+        request.text = arguments.text
+    else:
+        request.hybrid.CopyFrom(_hybrid(arguments))
     async with open_client(arguments.target, settings, arguments.token_file) as opened:
         show_hits(Console(), await opened.call(opened.vector.Search, request))
+
+
+def _hybrid(arguments: argparse.Namespace) -> HybridQuery:
+    if arguments.by == "words":
+        return HybridQuery(text=arguments.text, vector_weight=0, text_weight=1)
+    return HybridQuery(text=arguments.text)

@@ -1,5 +1,7 @@
 """The search of VectorService, and what embeds and cuts without storing."""
 
+from typing import TypeVar
+
 from knowledge.v1 import vector_service_pb2 as pb
 from knowledge.v1.chunk_pb2 import Chunk as ChunkMessage
 from knowledge.v1.collection_pb2 import Egress
@@ -7,24 +9,28 @@ from knowledge.v1.vector_pb2 import Vector as VectorMessage
 from knowledged.call import Call
 from knowledged.checks import Checks
 from knowledged.errors import Invalid, TooLarge
-from knowledged.names import collection_name, collection_of
-from knowledged.services import pack
+from knowledged.services import search_arguments
+from knowledged.services.batch_search import BatchedSearches
+from knowledged.services.composed_search import ComposedSearch
 from knowledged.services.drafts import MIME_TYPES, chunking_policy
 from knowledged.services.given_chunks import LONGEST_CHUNK
 from knowledged.services.search_batches import SearchBatches
-from knowledged.services.searching import Searching
+from knowledged.services.searching import Searching, answer_of
 from knowledged.services.supplies import Supplies
 from knowledged.text import check_egress
 
-COLLECTION_SHAPE = '"collections/{collection}"'
+Answer = TypeVar("Answer", pb.SearchResponse, pb.BatchSearchResponse)
 
 
 class Search:
-    """Search, EmbedTexts and PreviewChunks."""
+    """Search, BatchSearch, EmbedTexts and PreviewChunks."""
 
     def __init__(self, supplies: Supplies) -> None:
         self._supplies = supplies
-        self._searching = Searching(supplies, SearchBatches(supplies.database))
+        batches = SearchBatches(supplies.database)
+        self._searching = Searching(batches)
+        self._composed = ComposedSearch(supplies, batches, supplies.query_vectors)
+        self._batched = BatchedSearches(supplies, self._composed, self._searching)
 
     async def EmbedTexts(self, request: pb.EmbedTextsRequest, call: Call) -> pb.EmbedTextsResponse:
         checks, catalogue = Checks(), self._supplies.text.catalogue
@@ -78,23 +84,29 @@ class Search:
 
     async def Search(self, request: pb.SearchRequest, call: Call) -> pb.SearchResponse:
         checks = Checks()
-        (collection_id,) = checks.name(
-            "collection", request.collection, collection_of, COLLECTION_SHAPE
-        )
-        asked = self._searching.asked(checks, request, collection_id)
+        asked = search_arguments.asked(checks, request, self._supplies.limits.max_search_limit)
         checks.done()
-        space = await self._supplies.directory.resolve(call, collection_id)
-        vector = await self._searching.vector(call, checks, request, space)
-        found = await self._searching.found(call, request, asked, space, vector)
-        call.reads((row["document_uid"], row["subject_ids"] or ()) for row in found.hits)
-        name = collection_name(space.collection.collection_id)
-        answer = pb.SearchResponse(incomplete_reason=found.reason, exact=found.exact)
-        for row in found.hits:
-            pack.fill_hit(answer.hits.add(), row, name)
+        if not asked.plain:
+            answer = await self._composed.answer(call, asked)
+            return _fitting(answer, self._supplies.limits.max_message_bytes)
+        space = await self._supplies.directory.resolve(call, asked.collections[0])
+        target = await self._composed.target(call, asked, [space])
+        found = await self._searching.found(call, asked, space, target.vector)
+        answer = answer_of(call, found, space.collection)
+        return _fitting(answer, self._supplies.limits.max_message_bytes)
+
+    async def BatchSearch(
+        self, request: pb.BatchSearchRequest, call: Call
+    ) -> pb.BatchSearchResponse:
+        checks = Checks()
+        asked = self._batched.asked(checks, request)
+        checks.done()
+        results = await self._batched.results(call, asked)
+        answer = pb.BatchSearchResponse(results=results)
         return _fitting(answer, self._supplies.limits.max_message_bytes)
 
 
-def _fitting(answer: pb.SearchResponse, most_bytes: int) -> pb.SearchResponse:
+def _fitting(answer: Answer, most_bytes: int) -> Answer:
     if (size := answer.ByteSize()) > most_bytes:
         raise TooLarge(
             f"the answer has {size} bytes, over {most_bytes}; ask for a smaller limit"

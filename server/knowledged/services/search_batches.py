@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from asyncpg import Record, UndefinedTableError
 
@@ -67,6 +67,17 @@ class SearchBatches:
         if told == _LEAD:
             return await self._lead(call, plan, query, kind, queue)
         return await self._alone(call, plan, query) if isinstance(told, str) else told
+
+    async def search_many(
+        self, call: Call, plan: Plan, query: Query, vectors: Sequence[bytes]
+    ) -> list[Hits]:
+        """As store.search.search_many; one by one if the space has been dropped meanwhile."""
+        try:
+            async with self._database.read_planned(call.left) as conn:
+                return await search.search_many(conn, plan, query, vectors)
+        except UndefinedTableError:
+            each = (replace(query, vector=vector) for vector in vectors)
+            return [await self._alone(call, plan, one) for one in each]
 
     async def _wait(self, kind: _Kind, queue: _Queue, vector: bytes) -> Hits | str:
         """What a leader tells."""

@@ -1,39 +1,21 @@
-"""A search's arguments, how it is carried out, and what is said of a short answer."""
+"""The nearest chunks of one collection to one vector, and what is said of a short answer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from asyncpg import Record
 
 from knowledge.v1 import vector_service_pb2 as pb
-from knowledged.call import Call
-from knowledged.checks import Checks
-from knowledged.declared_fields import declared, only_declared, typed
-from knowledged.filters.syntax import Filter
-from knowledged.services.given_chunks import vector_bytes
-from knowledged.services.listing import parsed_filter
+from knowledged.call import Call, Shown
+from knowledged.names import collection_name
+from knowledged.services import pack
+from knowledged.services.search_arguments import Asked
 from knowledged.services.search_batches import SearchBatches
-from knowledged.services.supplies import Supplies
+from knowledged.services.search_legs import EXACT_BELOW_ROWS
 from knowledged.store import search
-from knowledged.store.collections import Space
-from knowledged.store.filter_sql import Fields
-from knowledged.store.filter_sql import compile as compile_filter
-from knowledged.store.search import FIRST_FILTER_PARAMETER, SEARCH_COLUMNS, Plan, Query
-from knowledged.vectors import VectorRule
-
-LONGEST_TEXT = 8_192
-DEFAULT_LIMIT = 10
-# Measured: comparing with every vector is as fast as the index up to about here.
-EXACT_BELOW_ROWS = 3_000
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A search request, checked but for what its collection decides."""
-
-    collection_id: str
-    limit: int
-    ef: int | None
-    filter: Filter | None
+from knowledged.store.collections import Collection, Space
+from knowledged.store.recall import EVERYTHING
+from knowledged.store.search import Plan, Query
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,77 +29,74 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Searching:
-    """Carries out searches. One for the server."""
+    """Carries out such searches. One for the server."""
 
-    supplies: Supplies
     batches: SearchBatches
 
-    def asked(self, checks: Checks, request: pb.SearchRequest, collection_id: str) -> Asked:
-        """The checked arguments; faults go to the checks."""
-        kind = request.WhichOneof("query")
-        if kind is None:
-            checks.fault("query", "one of text and vector is required")
-        if kind == "text":
-            checks.text("text", request.text, LONGEST_TEXT, required=True)
-        limit = request.limit if request.HasField("limit") else DEFAULT_LIMIT
-        checks.number("limit", limit, 1, self.supplies.limits.max_search_limit)
-        ef = request.ef if request.HasField("ef") else None
-        checks.number("ef", 1 if ef is None else ef, 1, search.MAX_EF)
-        if request.HasField("min_score") and request.min_score != request.min_score:
-            checks.fault("min_score", "is not a number")
-        return Asked(collection_id, limit, ef, parsed_filter(checks, request))
-
-    async def vector(
-        self, call: Call, checks: Checks, request: pb.SearchRequest, space: Space
-    ) -> bytes:
-        """The query's vector: as given, or that of its text."""
-        collection = space.collection
-        if request.WhichOneof("query") == "text":
-            embedder = self.supplies.text.model_of(space).embedder
-            rows = await embedder.embed([request.text], urgent=True, seconds_left=call.left)
-            return rows[0].tobytes()
-        vector = vector_bytes(request.vector)
-        if fault := VectorRule(collection.dimension, collection.distance).fault(vector):
-            checks.fault("vector", fault)
-            checks.done()
-        return vector
-
-    async def found(
-        self, call: Call, request: pb.SearchRequest, asked: Asked, space: Space, vector: bytes
-    ) -> Found:
-        """The hits. A filtered search that the index answers too shortly is done again exactly."""
-        plan, query = self._planned(request, asked, space, vector)
+    async def found(self, call: Call, asked: Asked, space: Space, vector: bytes) -> Found:
+        """The hits. A search that the index answers too shortly is done again exactly."""
+        plan, query = _planned(asked, space, vector)
         hits = await self.batches.search(call, plan, query)
         if len(hits) < asked.limit and not plan.exact:
             plan = Plan(plan.dimension, plan.distance, None, plan.joined)
             hits = await self.batches.search(call, plan, query)
-        good = _good_enough(hits, request)
-        return Found(good, _reason(asked, len(hits), len(good)), plan.exact)
+        return _found(asked, hits, exact=plan.exact)
 
-    def _planned(
-        self, request: pb.SearchRequest, asked: Asked, space: Space, vector: bytes
-    ) -> tuple[Plan, Query]:
-        collection, ready = space.collection, space.ready_fields
-        exact = request.exact or not space.indexed or space.rows < EXACT_BELOW_ROWS
-        ef = None if exact else min(search.MAX_EF, max(asked.ef or space.ef, asked.limit))
-        joined = search.asks_more_than(only_declared(ready), asked.filter)
-        fields = Fields(SEARCH_COLUMNS, declared(ready), typed(collection.filter_fields))
-        condition = compile_filter(asked.filter, fields, FIRST_FILTER_PARAMETER)
-        query = Query(
-            collection.collection_uid,
-            collection.active_space_uid,
-            vector,
-            asked.limit,
-            request.include_embedding,
-            condition,
-        )
-        return Plan(collection.dimension, collection.distance, ef, joined), query
+    async def found_many(
+        self, call: Call, asked: Asked, space: Space, vectors: Sequence[bytes]
+    ) -> list[Found]:
+        """For each vector what `found` gives; by the index in one statement."""
+        plan, query = _planned(asked, space, b"")
+        if plan.exact:
+            return [await self.found(call, asked, space, vector) for vector in vectors]
+        lists = await self.batches.search_many(call, plan, query, vectors)
+        return [
+            _found(asked, hits, exact=False)
+            if len(hits) == asked.limit
+            else await self.found(call, asked, space, vector)
+            for hits, vector in zip(lists, vectors, strict=True)
+        ]
 
 
-def _good_enough(hits: list[Record], request: pb.SearchRequest) -> list[Record]:
-    if not request.HasField("min_score"):
+def answer_of(call: Call, found: Found, collection: Collection) -> pb.SearchResponse:
+    """The answer to a plain search; the audit log is told what it holds."""
+    answer = pb.SearchResponse(incomplete_reason=found.reason, exact=found.exact)
+    name = collection_name(collection.collection_id)
+    call.reads(map(shown, found.hits), collection.collection_uid)
+    for row in found.hits:
+        pack.fill_hit(answer.hits.add(), row, name)
+    return answer
+
+
+def shown(row: Record) -> Shown:
+    """A hit as the audit log is told of it."""
+    return row["document_uid"], row["subject_ids"] or ()
+
+
+def _found(asked: Asked, hits: list[Record], *, exact: bool) -> Found:
+    good = _good_enough(hits, asked)
+    return Found(good, _reason(asked, len(hits), len(good)), exact)
+
+
+def _planned(asked: Asked, space: Space, vector: bytes) -> tuple[Plan, Query]:
+    collection = space.collection
+    exact = asked.exact or not space.indexed or space.rows < EXACT_BELOW_ROWS
+    ef = None if exact else min(search.MAX_EF, max(asked.ef or space.ef, asked.limit))
+    query = Query(
+        collection.collection_uid,
+        collection.active_space_uid,
+        vector,
+        asked.limit,
+        asked.include_embedding,
+        EVERYTHING,
+    )
+    return Plan(collection.dimension, collection.distance, ef, joined=False), query
+
+
+def _good_enough(hits: list[Record], asked: Asked) -> list[Record]:
+    if asked.min_score is None:
         return hits
-    return [hit for hit in hits if hit["score"] >= request.min_score]
+    return [hit for hit in hits if hit["score"] >= asked.min_score]
 
 
 def _reason(asked: Asked, found: int, good: int) -> pb.IncompleteReason.ValueType:
@@ -125,6 +104,4 @@ def _reason(asked: Asked, found: int, good: int) -> pb.IncompleteReason.ValueTyp
         return pb.INCOMPLETE_REASON_UNSPECIFIED
     if good < found:
         return pb.INCOMPLETE_REASON_MIN_SCORE
-    if asked.filter is not None:
-        return pb.INCOMPLETE_REASON_FILTER_EXHAUSTED
     return pb.INCOMPLETE_REASON_COLLECTION_EXHAUSTED

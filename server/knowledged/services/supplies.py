@@ -12,6 +12,7 @@ from knowledged.ledger.keys import KeyRing
 from knowledged.services.drafts import Drafts
 from knowledged.services.listing import Lists
 from knowledged.services.providers import Providers
+from knowledged.services.query_vectors import QueryVectors
 from knowledged.store import requests
 from knowledged.store.requests import Answered, RequestKey
 from knowledged.text import TextPipeline
@@ -43,6 +44,7 @@ class Supplies:
     text: TextPipeline
     providers: Providers
     key_check: KeyCheck
+    query_vectors: QueryVectors
     limits: Limits
     version: str
     wake_text_workers: Callable[[], None]

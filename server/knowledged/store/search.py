@@ -70,8 +70,8 @@ class Query:
     condition: Condition
 
 
-_FROM_VECTORS: LiteralString = "knowledge.chunk_vector v"
-_FROM_JOINED: LiteralString = """knowledge.chunk_vector v
+FROM_VECTORS: LiteralString = "knowledge.chunk_vector v"
+FROM_JOINED: LiteralString = """knowledge.chunk_vector v
           join knowledge.chunk k on k.chunk_uid = v.chunk_uid
           join knowledge.document d on d.document_uid = v.document_uid"""
 
@@ -83,10 +83,10 @@ FIRST_FILTER_PARAMETER = 7
 _SPACES_KEPT = 256
 
 
-_SETTING: LiteralString = """
+SETTING: LiteralString = """
     -- Settings for this statement alone, in the same round trip; no row if the collection is gone.
     -- A scan that a filter leaves short goes on; its order does not matter, since hits are sorted.
-    with setting as materialized (
+    setting as materialized (
         select set_config('hnsw.ef_search', $5::int::text, true),
                set_config('hnsw.iterative_scan', 'relaxed_order', true)
           from knowledge.collection
@@ -94,7 +94,7 @@ _SETTING: LiteralString = """
     ),
 """
 
-_PARTS: LiteralString = """
+PARTS: LiteralString = """
            k.chunk_uid::text as chunk_uid, k.chunk_id, k.content, k.token_count,
            -- Most have none, and null is cheaper to read than an empty object.
            nullif(k.metadata, '{}') as chunk_metadata,
@@ -126,7 +126,8 @@ def render(dimension: int, distance: int, exact: bool, joined: bool) -> tuple[st
     metric = METRICS[distance]
     half = f"(v.embedding::halfvec({dimension})) {metric.operator} $1::vector::halfvec({dimension})"
     order = "distance, v.chunk_uid" if exact else half
-    head = f"""{_SETTING}
+    head = f"""
+    with {SETTING}
     hit as materialized (
         select found.*
           from setting
@@ -134,14 +135,14 @@ def render(dimension: int, distance: int, exact: bool, joined: bool) -> tuple[st
                select v.chunk_uid, v.document_uid,
                       case when $4::bool then v.embedding end as embedding,
                       v.embedding {metric.operator} $1::vector as distance
-                 from {_FROM_JOINED if joined else _FROM_VECTORS}
+                 from {FROM_JOINED if joined else FROM_VECTORS}
                 where v.space_uid = $2::uuid
                   and """  # noqa: S608 - parts are constants, the dimension is an int
     tail = f"""
                 order by {order}
                 limit $3::int) found
     )
-    select ({metric.score})::float4 as score, {_PARTS}
+    select ({metric.score})::float4 as score, {PARTS}
      order by hit.distance, hit.chunk_uid
 """
     return head, tail
@@ -157,7 +158,8 @@ def render_many(dimension: int, distance: int, space_uid: UUID) -> str:
     """
     metric = METRICS[distance]
     half = f"(v.embedding::halfvec({dimension})) {metric.operator} q.half"
-    return f"""{_SETTING}
+    return f"""
+    with {SETTING}
     query as materialized (
         select vector, vector::halfvec({dimension}) as half, place
           from unnest($1::vector[]) with ordinality as q (vector, place)
@@ -175,7 +177,7 @@ def render_many(dimension: int, distance: int, space_uid: UUID) -> str:
                 order by {half}
                 limit $3::int) found
     )
-    select hit.place, ({metric.score})::float4 as score, {_PARTS}
+    select hit.place, ({metric.score})::float4 as score, {PARTS}
      order by hit.place, hit.distance, hit.chunk_uid
 """  # noqa: S608 - parts are constants, the dimension is an int, the uid hex digits
 

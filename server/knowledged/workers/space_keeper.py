@@ -1,5 +1,5 @@
 """Keeps vector spaces in shape, in the background: builds their indexes when they outgrow exact
-search, makes new filter fields ready, and removes what deleted collections leave."""
+search, makes new filter fields ready, counts words, and removes what deleted collections leave."""
 
 import asyncio
 from uuid import UUID
@@ -12,7 +12,7 @@ from knowledged.database import Database
 from knowledged.declared_fields import CHUNK, DOCUMENT, KINDS, stored_fields
 from knowledged.directory import Directory
 from knowledged.errors import status_of
-from knowledged.store import spaces
+from knowledged.store import lexemes, spaces
 from knowledged.store.collections import FilterField
 from knowledged.store.spaces import BUILDING, DROPPED, INDEXED, SpaceState
 
@@ -71,6 +71,7 @@ class SpaceKeeper:
             await self._make_ready(conn, space)
         kinds = {field.key: KINDS[field.kind] for field in space.filter_fields}
         await spaces.index_fields(conn, space.space_uid, kinds)
+        await lexemes.count_if_due(conn, space.collection_uid, space.rows)
         large = space.rows >= INDEX_FROM_ROWS and self._directory.uses_indexes
         if large and not (space.state == INDEXED and space.hnsw_valid):
             await self._build(conn, space)
@@ -101,6 +102,7 @@ class SpaceKeeper:
         await spaces.drop_partition(conn, space.space_uid)
         while await spaces.purge_documents(conn, space.collection_uid, _PAGE):
             structlog.get_logger().debug("documents_purged", space_uid=str(space.space_uid))
+        await lexemes.forget(conn, space.collection_uid)
         await spaces.purge_space(conn, space.space_uid)
 
 

@@ -1,0 +1,100 @@
+"""The rows about kinds of searches: filtered, hybrid, in batches; on some 58,000 short texts."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmarks import icd, raw_jobs, service_jobs
+from benchmarks.corpus import Corpus, embedded, hpo_corpus, hpo_terms
+from benchmarks.loading import COLLECTION, search_request
+from benchmarks.question_sets import hpo_questions
+from benchmarks.report import Row, row
+from benchmarks.rounds import RAW_CONNECTIONS, Bench, Round, timed
+from benchmarks.rows import LIMIT, check_recall, filter_rows
+from knowledge.v1.vector_pb2 import Vector
+from knowledge.v1.vector_service_pb2 import BatchSearchRequest, HybridQuery, SearchRequest
+
+BATCH = 16
+_BATCH_CALLERS = 4
+
+
+async def large_corpus() -> Corpus:
+    """Terms, codes, clinical synonyms and inclusion terms; no lay synonyms, which are questions."""
+    parts = [
+        await hpo_corpus(),
+        await _corpus("icd", [icd.text(code) for code in icd.codes()]),
+        await _corpus("synonym", _clinical_synonyms()),
+        await _corpus("inclusion", sorted({text for text, _ in icd.questions()})),
+    ]
+    return Corpus(
+        [each for part in parts for each in part.ids],
+        [each for part in parts for each in part.texts],
+        np.concatenate([part.vectors for part in parts]),
+    )
+
+
+def rows(bench: Bench) -> list[Row]:
+    found = check_recall(bench)
+    details = f"{len(bench.corpus.ids)} chunks, {found}"
+    return [
+        *filter_rows(bench, "chunk_metadata.share", "declared"),
+        *filter_rows(bench, "chunk_metadata.lot", "undeclared"),
+        *_hybrid_rows(bench, details),
+        _batch_row(bench, details),
+    ]
+
+
+def _hybrid_rows(bench: Bench, details: str) -> list[Row]:
+    """Both with the vector given, and both with the text to be embedded."""
+    texts = hpo_questions(len(bench.vectors)).texts
+    given = [
+        SearchRequest(
+            collection=COLLECTION, hybrid=HybridQuery(text=text, vector=Vector(f32_le=query))
+        )
+        for text, query in zip(texts, bench.queries, strict=True)
+    ]
+    vector_only = [search_request(query) for query in bench.queries]
+    pairs = [(_alone(bench, given), _alone(bench, vector_only)) for _ in range(bench.rounds)]
+    times = ", ".join(f"{1e3 * each.measured.p50:.2f} ms" for each in pairs[0])
+    ratios = [ours.measured.p50 / theirs.measured.p50 for ours, theirs in pairs]
+    tails = [ours.measured.p99 / ours.measured.p50 for ours, _ in pairs]
+    return [
+        row("hybrid, vector given, p50 ÷ vector-only", ratios, "≤ 2", f"{times}; {details}"),
+        row("hybrid, p99 ÷ p50", tails, "≤ 6"),
+    ]
+
+
+def _batch_row(bench: Bench, details: str) -> Row:
+    """Vectors a second of a few callers ÷ the best of raw, one by one."""
+    queries = bench.queries
+    batches = [
+        BatchSearchRequest(
+            collection=COLLECTION,
+            searches=[
+                SearchRequest(vector=Vector(f32_le=query)) for query in queries[first:][:BATCH]
+            ],
+        )
+        for first in range(0, len(queries) - BATCH + 1, BATCH)
+    ]
+    ratios: list[float] = []
+    for _ in range(bench.rounds):
+        target = bench.target(_BATCH_CALLERS)
+        ours = timed(bench, service_jobs.batch_search, target, batches).measured.qps * BATCH
+        theirs = max(
+            timed(bench, raw_jobs.search, bench.raw(count), queries, LIMIT).measured.qps
+            for count in RAW_CONNECTIONS
+        )
+        ratios.append(ours / theirs)
+    return row(f"BatchSearch({BATCH}), vectors a second ÷ raw one by one", ratios, "≥ 1.0", details)
+
+
+def _alone(bench: Bench, requests: Sequence[SearchRequest]) -> Round:
+    return timed(bench, service_jobs.search, bench.target(1), requests)
+
+
+def _clinical_synonyms() -> list[str]:
+    return sorted({s.text.lower() for t in hpo_terms() for s in t.synonyms if s.kind == ""})
+
+
+async def _corpus(name: str, texts: list[str]) -> Corpus:
+    return Corpus([f"{name}-{i}" for i in range(len(texts))], texts, await embedded(texts))

@@ -1,0 +1,141 @@
+"""One collection searched: which statement, and what is done when it finds too little."""
+
+from dataclasses import dataclass, replace
+
+from asyncpg import Record
+
+from knowledge.v1 import vector_service_pb2 as pb
+from knowledged.call import Call
+from knowledged.database import Database
+from knowledged.declared_fields import only_declared, search_fields
+from knowledged.services.search_arguments import Asked, Hybrid
+from knowledged.services.search_batches import SearchBatches
+from knowledged.store import filtered, hybrid, search
+from knowledged.store.collections import Space
+from knowledged.store.examples import Mean, without
+from knowledged.store.filter_sql import Condition
+from knowledged.store.filter_sql import compile as compile_filter
+from knowledged.store.hybrid import Words
+from knowledged.store.search import MAX_EF, Plan, Query
+
+# Measured: comparing with every vector is as fast as the index up to about here.
+EXACT_BELOW_ROWS = 3_000
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a search goes for: a vector, unless the words are alone, and what it leaves out."""
+
+    vector: bytes
+    leaves_out: tuple[Mean, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """What one collection gave: hits, best first, and how they were found.
+
+    `passes` is how many pass the filter, as far as they were counted; `near` and `held` are the
+    candidates by vector and by words. `full` says that there may be more hits.
+    """
+
+    space: Space
+    hits: list[Record]
+    plan: pb.SearchPlan.ValueType
+    ef: int
+    near: int
+    passes: int = 0
+    held: int = 0
+    widened: bool = False
+    full: bool = False
+
+    @property
+    def exact(self) -> bool:
+        return self.plan in (pb.SEARCH_PLAN_EXACT, pb.SEARCH_PLAN_FILTER_FIRST)
+
+
+@dataclass(frozen=True, slots=True)
+class Legs:
+    """Searches one collection. One for the server."""
+
+    database: Database
+    batches: SearchBatches
+
+    async def search(self, call: Call, asked: Asked, space: Space, target: Target) -> Leg:
+        """At most `asked.candidates` hits. What the index leaves short is done again exactly."""
+        leg = await self._once(call, asked, space, target)
+        if len(leg.hits) < asked.candidates and leg.plan == pb.SEARCH_PLAN_INDEX:
+            leg = await self._once(call, replace(asked, exact=True), space, target)
+            leg = replace(leg, widened=True)
+        return replace(leg, full=len(leg.hits) == asked.candidates)
+
+    async def _once(self, call: Call, asked: Asked, space: Space, target: Target) -> Leg:
+        plan = _plan(asked, space)
+        if asked.hybrid:
+            return await self._hybrid(call, asked, asked.hybrid, space, plan, target)
+        if plan.exact or (asked.filter is None and not target.leaves_out):
+            return await self._near(call, asked, space, plan, target)
+        return await self._filtered(call, asked, space, plan, target)
+
+    async def _near(
+        self, call: Call, asked: Asked, space: Space, plan: Plan, target: Target
+    ) -> Leg:
+        query = _query(asked, space, target, search.FIRST_FILTER_PARAMETER)
+        hits = await self.batches.search(call, plan, query)
+        return Leg(space, hits, _name(plan), plan.ef or 0, len(hits))
+
+    async def _filtered(
+        self, call: Call, asked: Asked, space: Space, plan: Plan, target: Target
+    ) -> Leg:
+        query = _query(asked, space, target, filtered.FIRST_FILTER_PARAMETER)
+        async with self.database.read(call.left) as conn:
+            found = await filtered.search(conn, plan, query)
+        hits, passes = found.hits, found.passes if asked.filter else 0
+        if hits and found.all_compared:
+            return Leg(space, hits, pb.SEARCH_PLAN_FILTER_FIRST, 0, len(hits), passes)
+        return Leg(space, hits, pb.SEARCH_PLAN_INDEX, plan.ef or 0, len(hits), passes)
+
+    async def _hybrid(
+        self, call: Call, asked: Asked, given: Hybrid, space: Space, plan: Plan, target: Target
+    ) -> Leg:
+        language = space.collection.language
+        weights = given.vector_weight, given.text_weight
+        words = Words(given.text, given.phrases, language, *weights)
+        query = _query(asked, space, target, hybrid.FIRST_FILTER_PARAMETER)
+        async with self.database.read(call.left) as conn:
+            hits = await hybrid.search(conn, plan, query, words)
+        near, held = (hits[0]["near"], hits[0]["held"]) if hits else (0, 0)
+        name = pb.SEARCH_PLAN_UNSPECIFIED if words.alone else _name(plan)
+        return Leg(space, hits, name, plan.ef or 0, near, held=held)
+
+
+def _plan(asked: Asked, space: Space) -> Plan:
+    collection = space.collection
+    exact = asked.exact or not space.indexed or space.rows < EXACT_BELOW_ROWS
+    candidates = hybrid.nearest(asked.candidates) if asked.hybrid else asked.candidates
+    ef = None if exact else min(MAX_EF, max(asked.ef or space.ef, candidates))
+    joined = search.asks_more_than(only_declared(space.ready_fields), asked.filter)
+    return Plan(collection.dimension, collection.distance, ef, joined)
+
+
+def _query(asked: Asked, space: Space, target: Target, first_parameter: int) -> Query:
+    collection = space.collection
+    return Query(
+        collection.collection_uid,
+        collection.active_space_uid,
+        target.vector,
+        asked.candidates,
+        asked.include_embedding or asked.strength is not None,
+        _condition(asked, space, target, first_parameter),
+    )
+
+
+def _condition(asked: Asked, space: Space, target: Target, first_parameter: int) -> Condition:
+    fields = search_fields(space)
+    condition = compile_filter(asked.filter, fields, first_parameter)
+    if not target.leaves_out:
+        return condition
+    return without(condition, target.leaves_out, first_parameter)
+
+
+def _name(plan: Plan) -> pb.SearchPlan.ValueType:
+    return pb.SEARCH_PLAN_EXACT if plan.exact else pb.SEARCH_PLAN_INDEX
