@@ -58,6 +58,8 @@ _DRIVER = (
     "select t.oid, t.typelem as elemtype",
     "select current_setting(?) as cur, set_config(",
     "select pg_is_in_recovery",
+    # By which it copies the ledger's leaves.
+    'copy "knowledge"."audit_leaf"(',
 )
 _TRANSACTIONS = frozenset({"begin", "commit", "rollback"})
 

@@ -358,7 +358,8 @@ async def test_what_is_held_of_an_import_is_found_by_ids_and_by_content(
     hashes: list[bytes], index: str, world: World, conn: Connection
 ) -> None:
     uid = world.collection.collection_uid
-    plan = await explained(conn, lambda c: document_imports.held(c, uid, ["d7"], hashes))
+    asked = document_imports.Asked(["d7"], [b"hash"], hashes)
+    plan = await explained(conn, lambda c: document_imports.held(c, uid, asked, contents=True))
     assert index in plan.indexes
     assert "document" not in plan.scanned_whole
 

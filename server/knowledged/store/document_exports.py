@@ -53,7 +53,7 @@ WHOLE: LiteralString = """
     select d.document_uid, c.collection_id, d.document_id, d.title, d.content, d.content_sha256,
            d.mime_type, d.source_uri, d.metadata, d.labels, d.subject_ids, d.origin, d.state,
            d.last_error, d.chunk_count, d.revision, d.chunk_version, d.create_time, d.update_time,
-           d.delete_time
+           d.delete_time, d.purge_time
       from knowledge.document d
       join knowledge.collection c on c.collection_uid = d.collection_uid
      where d.collection_uid = $1::uuid and d.document_uid = any ($2::uuid[])

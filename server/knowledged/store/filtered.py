@@ -21,8 +21,8 @@ from knowledged.store.search import (
     Query,
 )
 
-# Measured on 50,000 chunks (benchmarks/README.md): to compare so many costs as much as to look for
-# ten by the index among as many again.
+# To compare so many takes less than a millisecond (docs/performance.md), and counting them bounds
+# what a filter that many pass costs before the index is asked.
 MOST_COMPARED = 1_000
 
 # Parameters $1 to $6 are those of every search, $7 is MOST_COMPARED; the filter's begin at $8.

@@ -45,7 +45,7 @@ LEASE: LiteralString = """
                      from knowledge.collection c
                      join knowledge.vector_space s on s.space_uid = c.active_space_uid
                     where c.embedding_model = $3::text
-                      and (s.model_digest in ('', $4::text) or $4::text = '')
+                      and (s.model_digest = $4::text or s.model_digest = '' or $4::text = '')
                       and (not $5::bool or c.egress = 2))
          order by k.next_attempt_at, k.chunk_uid
          limit $1::int
