@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks import (
     auditing,
+    embedding,
     ledger,
     listing,
     processes,
@@ -114,6 +115,7 @@ def _rows(bench: Bench, size: Size) -> list[Row]:
         *rows.document_rows(bench),
         listing.list_row(bench, size.listed),
         writing.ingest_row(bench, size.texts),
+        embedding.provider_row(bench, size.texts),
         writing.audit_row(bench),
     ]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from cluster import DatabaseUrls
 from knowledged.access import Access
-from knowledged.app import Parts, Running, serving
+from knowledged.app import Running, serving
 from knowledged.commands import offering
 from knowledged.database import Database
 from knowledged.embedding.catalogue import Offered
@@ -16,6 +16,7 @@ from knowledged.embedding.chunker import Chunker
 from knowledged.embedding.local import LocalEmbedder
 from knowledged.ledger.keys import KeyRing
 from knowledged.metrics import Metrics
+from knowledged.parts import Parts
 from knowledged.secret import RootSecret
 from knowledged.settings import Settings
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc.aio
-import structlog
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
@@ -23,13 +22,9 @@ from knowledge.v1 import (
     options_pb2,
     vector_service_pb2,
 )
-from knowledged import migrate
-from knowledged.access import Access
+from knowledged.beside import beside
 from knowledged.call import AuditClass, Method
-from knowledged.database import Database
 from knowledged.directory import Directory
-from knowledged.embedding.catalogue import Catalogue
-from knowledged.embedding.key_check import KeyCheck
 from knowledged.interceptors import Handler, Interceptor, compose
 from knowledged.interceptors.asked import Asked
 from knowledged.interceptors.audit import Auditing
@@ -46,13 +41,10 @@ from knowledged.interceptors.shed import Shed
 from knowledged.interceptors.stream import stream_behaviour
 from knowledged.interceptors.telemetry import Telemetry
 from knowledged.ledger.backlog import Backlog
-from knowledged.ledger.keys import KeyRing
-from knowledged.ledger.ledger_metrics import LedgerMetrics
-from knowledged.metrics import Metrics
 from knowledged.page_token import PageTokens
+from knowledged.parts import Parts
 from knowledged.pgvector_release import indexes_are_sound
 from knowledged.reflection import V1_NAME, add_reflection
-from knowledged.secret import RootSecret
 from knowledged.services.aggregation import Aggregation
 from knowledged.services.audit import Audit
 from knowledged.services.audit_appending import AuditAppending
@@ -71,7 +63,6 @@ from knowledged.services.listing import Lists, PageSizes
 from knowledged.services.log_streams import LogStreams
 from knowledged.services.offered import EmbeddingModels
 from knowledged.services.proofs import Proofs
-from knowledged.services.providers import Providers
 from knowledged.services.purging import Purges
 from knowledged.services.query_vectors import QueryVectors
 from knowledged.services.revisions import Revisions
@@ -80,15 +71,6 @@ from knowledged.services.supplies import Limits, Supplies
 from knowledged.services.watching import Watching
 from knowledged.settings import Settings, SettingsError
 from knowledged.text import TextPipeline
-from knowledged.workers import readiness
-from knowledged.workers.housekeeping import Housekeeping
-from knowledged.workers.key_keeper import KeyKeeper
-from knowledged.workers.notice_recorder import NoticeRecorder
-from knowledged.workers.publisher import Publisher
-from knowledged.workers.purger import Purger
-from knowledged.workers.recall_watch import RecallWatch
-from knowledged.workers.sequencer import Sequencer
-from knowledged.workers.space_keeper import SpaceKeeper
 from knowledged.workers.text_worker import TextWorkers
 
 FILES: tuple[FileDescriptor, ...] = (
@@ -97,22 +79,6 @@ FILES: tuple[FileDescriptor, ...] = (
     audit_service_pb2.DESCRIPTOR,
     config_service_pb2.DESCRIPTOR,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What the server is made of, opened by whoever starts it."""
-
-    settings: Settings
-    database: Database
-    maintenance_dsn: str
-    catalogue: Catalogue
-    providers: Providers
-    key_check: KeyCheck
-    secret: RootSecret
-    access: Access | None
-    metrics: Metrics
-    keys: KeyRing
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,8 +235,8 @@ async def serving(parts: Parts) -> AsyncGenerator[Running]:
     port = _listen(server, s)
     await server.start()
     async with asyncio.TaskGroup() as tasks:
-        beside = [tasks.create_task(work) for work in _beside(parts, supplies, workers, health)]
-        beside.append(tasks.create_task(audit.recorder.run()))
+        running = [tasks.create_task(work) for work in beside(parts, supplies, workers, health)]
+        running.append(tasks.create_task(audit.recorder.run()))
         try:
             yield Running(port, health)
         finally:
@@ -278,25 +244,8 @@ async def serving(parts: Parts) -> AsyncGenerator[Running]:
             await asyncio.sleep(s.shutdown_wait_seconds)
             health.end_watches()
             await server.stop(s.shutdown_grace_seconds)
-            for task in beside:
+            for task in running:
                 task.cancel()
-
-
-def _beside(parts: Parts, supplies: Supplies, workers: TextWorkers, health: Health) -> list[Any]:
-    """What runs beside the server for as long as it serves."""
-    keeper = SpaceKeeper(parts.database, parts.maintenance_dsn, supplies.directory)
-    running = [
-        readiness.watch(parts.database, migrate.latest_version(), health.set_ready),
-        Housekeeping(parts.database).run(),
-        Purger(parts.database).run(),
-        keeper.run(),
-        RecallWatch(parts.database, parts.metrics).run(),
-        *_text_lanes(parts, workers),
-        NoticeRecorder(parts.database, parts.providers.notices).run(),
-        _key_keeper(parts).run(),
-        *_ledger(parts, supplies.backlog),
-    ]
-    return [*running, parts.access.follow()] if parts.access else running
 
 
 def _audit(parts: Parts) -> Auditing:
@@ -307,43 +256,6 @@ def _audit(parts: Parts) -> Auditing:
         durable=parts.settings.audit_reads == "durable",
     )
     return Auditing(recorder, Asked(parts.secret.key("query-hash")))
-
-
-def _text_lanes(parts: Parts, workers: TextWorkers) -> list[Any]:
-    """One lane for each remote model, which holds several requests at once; all or none."""
-    several = parts.settings.text_workers
-    lanes = [(model, min(several, 1) if model.remote else several) for model in parts.catalogue]
-    return [workers.run(model) for model, times in lanes for _ in range(times)]
-
-
-def _key_keeper(parts: Parts) -> KeyKeeper:
-    of = parts.providers
-    return KeyKeeper(parts.database, of.keys, of.stored, parts.key_check, of.key_file)
-
-
-def _ledger(parts: Parts, backlog: Backlog) -> list[Any]:
-    """What makes the audit log a tree that others can verify. Without a key nothing is signed."""
-    s, metrics = parts.settings, LedgerMetrics(parts.metrics.registry)
-    sequencer = Sequencer(
-        parts.database,
-        metrics,
-        backlog,
-        batch_events=s.audit_sequence_batch_events,
-        interval_seconds=s.audit_sequence_interval_seconds,
-    )
-    if not parts.keys.seeds:
-        structlog.get_logger().warning("audit_checkpoints_unsigned", missing="AUDIT_KEY_FILE")
-        return [sequencer.run()]
-    publisher = Publisher(
-        parts.database,
-        metrics,
-        parts.keys,
-        origin=s.audit_origin,
-        folder=s.audit_checkpoint_folder,
-        url=s.audit_checkpoint_url,
-        interval_seconds=s.audit_checkpoint_interval_seconds,
-    )
-    return [sequencer.run(), publisher.run()]
 
 
 def _supplies(parts: Parts, workers: TextWorkers, uses_indexes: bool) -> Supplies:

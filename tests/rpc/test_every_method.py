@@ -182,7 +182,7 @@ ALLOWED = {
     f"{VECTOR}Search": {"reader", "writer", "admin"},
     f"{VECTOR}BatchSearch": {"reader", "writer", "admin"},
     f"{VECTOR}AggregateChunks": {"reader", "writer", "admin"},
-    f"{VECTOR}GetIndexStats": ROLES,
+    f"{VECTOR}GetIndexStats": COLLECTION_ROLES,
     f"{VECTOR}MeasureRecall": {"reader", "writer", "admin"},
     f"{AUDIT}AppendAuditEvents": {"recorder", "admin"},
     f"{AUDIT}SetLegalHold": {"admin"},

@@ -56,6 +56,7 @@ OTHERWISE = {
     "store.credentials.DELETE": "the whole server's key; the service refuses the confined",
     "store.credentials.NOTE_CHECK": "the whole server's key; the service refuses the confined",
     "store.ledger_events.RECORD_EVENT": "writes what no RPC makes; nobody reads the answer",
+    "store.document_feed.FORGOTTEN": "whether an index is gone from the log; shows no row",
     "store.ledger.TAKE": "the sequencer; nobody reads the answer",
     **{
         f"store.ledger_checks.{rule}": "the verifier, of the whole log; it tells an id at most"

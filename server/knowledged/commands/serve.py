@@ -17,11 +17,12 @@ import uvloop
 from knowledged import logs, migrate
 from knowledged.access import Access
 from knowledged.access_file import AccessFileError
-from knowledged.app import Parts, Running, serving
+from knowledged.app import Running, serving
 from knowledged.commands import offering
 from knowledged.database import Database
 from knowledged.ledger.keys import KeyFileError, KeyRing, make_key_file
 from knowledged.metrics import Metrics, serve_metrics
+from knowledged.parts import Parts
 from knowledged.secret import RootSecret
 from knowledged.settings import Settings, SettingsError, unknown_variables
 
