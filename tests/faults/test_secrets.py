@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Awaitable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -11,17 +12,22 @@ from google.protobuf.struct_pb2 import Struct, Value
 
 from caller import Caller, caller
 from guarded import Guarded
+from knowledge.v1.audit_service_pb2 import ExportAuditEventsRequest, ListAuditEventsRequest
 from knowledge.v1.chunk_pb2 import Chunk
 from knowledge.v1.document_pb2 import Document
 from knowledge.v1.knowledge_service_pb2 import (
+    AggregateDocumentsRequest,
     CreateCollectionRequest,
     CreateDocumentRequest,
+    Facet,
     GetDocumentRequest,
     ListDocumentsRequest,
     UpdateDocumentRequest,
 )
 from knowledge.v1.vector_service_pb2 import (
+    BatchSearchRequest,
     EmbedTextsRequest,
+    HybridQuery,
     PreviewChunksRequest,
     SearchRequest,
     UpsertChunksRequest,
@@ -54,8 +60,10 @@ async def test_no_secret_shows_anywhere(guarded: Guarded, administrator: Caller)
     }
     async with superuser(guarded.server) as conn:
         places["audit log"] = "".join(row[0] for row in await conn.fetch(AUDITED))
+    places["export of the audit log"] = await exported(administrator)
     assert "grpc_server_handled_total" in places["metrics"]
     assert "CreateDocument" in places["log"]
+    assert "vectorService/Search".lower() in places["export of the audit log"].lower()
     assert [name for name in places if leaks(places[name])] == []
 
 
@@ -103,11 +111,48 @@ def calls(client: Caller) -> Iterator[Awaitable[object]]:
             v.Search,
             SearchRequest(collection=parent, text="a", filter="title = @v", filter_values=values),
         ),
+        (
+            v.Search,
+            SearchRequest(
+                collection=parent,
+                hybrid=HybridQuery(text=f'"{secret("quoted")}" {secret("hybrid")}'),
+                highlight=True,
+                explain=True,
+            ),
+        ),
+        (
+            v.BatchSearch,
+            BatchSearchRequest(
+                collection=parent, searches=[SearchRequest(text=secret("batch"), min_score=-1)]
+            ),
+        ),
+        (
+            k.AggregateDocuments,
+            AggregateDocumentsRequest(parent=parent, facets=[Facet(path=secret("path"))]),
+        ),
         (v.EmbedTexts, EmbedTextsRequest(texts=[secret("text"), secret("\x00")])),
         (v.PreviewChunks, PreviewChunksRequest(content=secret("text"), mime_type=secret("mime"))),
         (v.UpsertChunks, UpsertChunksRequest(parent=missing, chunks=[chunk, chunk])),
     ):
         yield method(request, timeout=20, metadata=headers)
+
+
+async def exported(client: Caller) -> str:
+    """All lines, once a checkpoint covers what happened."""
+    latest = await client.audit.ListAuditEvents(
+        ListAuditEventsRequest(page_size=1), timeout=20, metadata=client.headers
+    )
+    async with asyncio.timeout(60):
+        while True:
+            # None is signed in the first seconds of a server.
+            with suppress(grpc.aio.AioRpcError):
+                answers = client.audit.ExportAuditEvents(
+                    ExportAuditEventsRequest(), timeout=30, metadata=client.headers
+                )
+                lines = b"".join([answer.lines async for answer in answers]).decode()
+                if latest.events[0].event_id in lines:
+                    return lines
+            await asyncio.sleep(1)
 
 
 async def refused(guarded: Guarded) -> str:
