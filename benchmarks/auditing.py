@@ -23,11 +23,11 @@ _HITS = 10
 
 
 def audit_rows(bench: Bench, folder: Path) -> list[Row]:
-    with beside(bench.service, folder, KNOWLEDGED_AUDIT_READS="eventual") as second:
-        eventual = replace(bench, service=replace(second, postgres_pid=bench.service.postgres_pid))
-        many = [(_search(bench, CALLERS), _search(eventual, CALLERS)) for _ in range(bench.rounds)]
+    with beside(bench.service, folder, KNOWLEDGED_AUDIT_READS="durable") as second:
+        durable = replace(bench, service=replace(second, postgres_pid=bench.service.postgres_pid))
+        many = [(_search(durable, CALLERS), _search(bench, CALLERS)) for _ in range(bench.rounds)]
         one = [
-            (_search(bench, 1), _search(eventual, 1), timed(bench, commit, bench.raw(1)))
+            (_search(durable, 1), _search(bench, 1), timed(bench, commit, bench.raw(1)))
             for _ in range(bench.rounds)
         ]
         return [_many_row(many), _one_row(one)]

@@ -3,7 +3,9 @@
 import asyncio
 import random
 from collections.abc import Iterator
+from typing import Any
 
+import grpc.aio
 import pytest
 
 from caller import Caller
@@ -27,10 +29,10 @@ BLAMED = {
 }
 MESSAGE_LIMIT = 4 * 2**20
 CALLS_AT_ONCE = 4
-ROUNDS = 12
+ROUNDS = 5
 
 METHODS = {
-    f"/{service.full_name}/{name}": method.input_type
+    f"/{service.full_name}/{name}": method
     for service in service_descriptors()
     for name, method in service.methods_by_name.items()
 }
@@ -81,8 +83,8 @@ async def fuzzed(guarded: Guarded, client: Caller, seed: int, scenes: int) -> No
 
 def requests(nasty: Nasty) -> Iterator[tuple[str, bytes]]:
     for _ in range(ROUNDS):
-        for path, descriptor in METHODS.items():
-            message = nasty.request(descriptor)
+        for path, method in METHODS.items():
+            message = nasty.request(method.input_type)
             yield path, message.SerializeToString()
             yield path, nasty.garbled(message)
             yield path, nasty.noise()
@@ -113,7 +115,26 @@ async def resources(client: Caller, collection_id: str) -> dict[str, str]:
 
 
 async def sent(client: Caller, path: str, request: bytes) -> str:
-    """The code that these bytes are answered with."""
-    method = client.channel.unary_unary(path)
-    call = method(request, timeout=30, metadata=client.headers)
-    return (await call.code()).name
+    """The code that these bytes are answered with; OK of a stream that answers, or goes on."""
+    if not METHODS[path].server_streaming:
+        call = client.channel.unary_unary(path)(request, timeout=30, metadata=client.headers)
+        return (await call.code()).name
+    stream = streamed(client, path, request)
+    try:
+        async with asyncio.timeout(1):
+            async for _ in stream:
+                return "OK"
+            return (await stream.code()).name
+    except grpc.aio.AioRpcError as error:
+        return error.code().name
+    except TimeoutError:
+        return "OK"
+    finally:
+        stream.cancel()
+
+
+def streamed(client: Caller, path: str, request: bytes) -> Any:
+    if METHODS[path].client_streaming:
+        open_stream = client.channel.stream_stream(path)
+        return open_stream(iter([request]), timeout=30, metadata=client.headers)
+    return client.channel.unary_stream(path)(request, timeout=30, metadata=client.headers)

@@ -5,7 +5,7 @@ Nobody waits for company, and no timer runs: alone, an event is written at once.
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -35,6 +35,7 @@ class _Waiting:
 
     what: Occurrence
     told: asyncio.Future[Receipt] | None
+    tried: bool = False
     entries: list[Entry] | None = None
     receipt: Receipt | None = None
 
@@ -171,10 +172,13 @@ class Recorder:
 
     async def _not_written(self, taken: list[_Waiting], error: Exception) -> bool:
         if status_of(error).code in _PASSING:
-            kept = [each for each in taken if each.told is None]
-            self._put_back(kept)
-            self._refuse([each for each in taken if each.told is not None], error)
-            return not kept
+            # Written again at once: what broke may be the connection alone, and an event that is
+            # there already is left alone.
+            again = [each for each in taken if each.told is None or not each.tried]
+            at_once = any(each.told is not None for each in again)
+            self._put_back([replace(each, tried=True) for each in again])
+            self._refuse([each for each in taken if each.told is not None and each.tried], error)
+            return at_once or not again
         if len(taken) == 1:
             self._refuse(taken, error)
         else:

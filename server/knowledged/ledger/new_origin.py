@@ -5,6 +5,7 @@ first leaf of the new origin commits to the last checkpoint of the old one: its 
 SHA-256 of that checkpoint's text.
 """
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -17,6 +18,7 @@ from knowledged.ledger.checkpoints import NEW_ORIGIN
 from knowledged.ledger.sequencing import LIMIT_SECONDS, LedgerError, append, locked_state
 from knowledged.store import ledger, ledger_events
 
+_ATTEMPTS, _PAUSE_SECONDS = 50, 0.1
 _ADMIN = 4
 _DONE = 1
 
@@ -27,8 +29,7 @@ async def begin(conn: Connection, origin: str, known: Sequence[Checkpoint], acto
     `known` are checkpoints of the old origin, at least one; the event commits to the largest.
     Raises LedgerError when another process changes the tree just now, or the name is no new one.
     """
-    if not await ledger.try_lock(conn, LIMIT_SECONDS):
-        raise LedgerError("a server changes the tree just now; try again")
+    await _lock(conn)
     state = await locked_state(conn)
     ours = [each for each in known if each.origin == state.origin]
     if not ours:
@@ -40,6 +41,15 @@ async def begin(conn: Connection, origin: str, known: Sequence[Checkpoint], acto
     await append(conn, state, [(event.event_id, event.leaf())])
     await ledger.name(conn, origin)
     return event
+
+
+async def _lock(conn: Connection) -> None:
+    """Waits for servers, which hold the lock for moments."""
+    for _ in range(_ATTEMPTS):
+        if await ledger.try_lock(conn, LIMIT_SECONDS):
+            return
+        await asyncio.sleep(_PAUSE_SECONDS)
+    raise LedgerError("a server changes the tree just now; try again")
 
 
 def _event(last: Checkpoint, kept_leaves: int, actor: str) -> Event:
