@@ -1,10 +1,12 @@
 """Writes audit events in groups: what is queued when the last commit ends goes into the next.
 
-Nobody waits for company, and no timer runs: alone, an event is written at once.
+Whoever is waited for waits for no company, and no timer runs: alone, an event is written at once.
+What nobody waits for may wait a moment, so that many share a statement and a commit.
 """
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import structlog
@@ -23,6 +25,7 @@ MOST_WAITING = 100_000
 _MOST_TOGETHER = 10_000
 _COMMIT_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
+_COMPANY_SECONDS = 0.05
 _LAST_SECONDS = 10.0
 _COUNT_SECONDS = 0.5
 # The database is away or full: what nobody waits for is written once it is back.
@@ -71,6 +74,7 @@ class Recorder:
         self._queue: deque[_Waiting] = deque()
         self._weight = 0
         self._some = asyncio.Event()
+        self._somebody_waits = asyncio.Event()
 
     async def record(self, what: Occurrence) -> Receipt | None:
         """Returns once the events are committed; eventual, at once while there is room.
@@ -109,8 +113,15 @@ class Recorder:
     async def _write_for_ever(self) -> None:
         while True:
             await self._some.wait()
+            await self._company()
             if not await self._write_next():
                 await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _company(self) -> None:
+        """Ends at once when an answer waits for what is queued."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_COMPANY_SECONDS):
+                await self._somebody_waits.wait()
 
     async def _count_for_ever(self) -> None:
         while True:
@@ -123,6 +134,8 @@ class Recorder:
 
     def _add(self, waiting: _Waiting) -> None:
         self._queue.append(waiting)
+        if waiting.told is not None:
+            self._somebody_waits.set()
         self._weigh(waiting.what.weight)
 
     def _weigh(self, more: int) -> None:
@@ -138,11 +151,15 @@ class Recorder:
         while self._queue and weight < _MOST_TOGETHER:
             taken.append(self._queue.popleft())
             weight += taken[-1].what.weight
+        if not any(each.told is not None for each in self._queue):
+            self._somebody_waits.clear()
         self._weigh(-weight)
         return taken
 
     def _put_back(self, kept: list[_Waiting]) -> None:
         self._queue.extendleft(reversed(kept))
+        if any(each.told is not None for each in kept):
+            self._somebody_waits.set()
         self._weigh(sum(each.what.weight for each in kept))
 
     async def _write_next(self) -> bool:
