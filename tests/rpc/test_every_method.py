@@ -31,6 +31,7 @@ from knowledge.v1 import knowledge_service_pb2 as k
 from knowledge.v1 import vector_service_pb2 as v
 from knowledge.v1.append_audit_events_pb2 import AppendAuditEventsRequest, AppendedEvent
 from knowledge.v1.audit_event_pb2 import AUDIT_OUTCOME_DONE, AUDIT_OUTCOME_REFUSED, AuditEvent
+from knowledge.v1.disclosure_pb2 import GetDisclosureReportRequest
 from knowledge.v1.error_reason_pb2 import ErrorReason
 from knowledge.v1.legal_hold_pb2 import (
     LegalHold,
@@ -124,6 +125,7 @@ def requests(name: str, event_id: str) -> dict[str, Message]:
         ),
         f"{AUDIT}ReleaseLegalHold": ReleaseLegalHoldRequest(name="legalHolds/never-was"),
         f"{AUDIT}ListLegalHolds": ListLegalHoldsRequest(),
+        f"{AUDIT}GetDisclosureReport": GetDisclosureReportRequest(subject_id="p-1"),
         f"{AUDIT}GetAuditEvent": a.GetAuditEventRequest(name=f"auditEvents/{event_id}"),
         f"{AUDIT}ListAuditEvents": a.ListAuditEventsRequest(),
         f"{AUDIT}TailAuditEvents": a.TailAuditEventsRequest(start_log_index=0),
@@ -188,6 +190,7 @@ ALLOWED = {
     f"{AUDIT}SetLegalHold": {"admin"},
     f"{AUDIT}ReleaseLegalHold": {"admin"},
     f"{AUDIT}ListLegalHolds": {"auditor", "admin"},
+    f"{AUDIT}GetDisclosureReport": {"auditor", "admin"},
     f"{AUDIT}GetAuditEvent": {"auditor", "admin"},
     f"{AUDIT}ListAuditEvents": {"auditor", "admin"},
     f"{AUDIT}TailAuditEvents": {"auditor", "admin"},
@@ -218,6 +221,7 @@ ANSWERED_FOR_ALL = {
     f"{AUDIT}GetConsistencyProof",
     f"{AUDIT}VerifyAuditLog",
     f"{AUDIT}ExportAuditEvents",
+    f"{AUDIT}GetDisclosureReport",
     f"{CONFIG}GetServerInfo",
     f"{CONFIG}ListEmbeddingModels",
     f"{CONFIG}GetProviderCredential",

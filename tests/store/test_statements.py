@@ -24,6 +24,7 @@ from knowledged.store import (
     audit,
     chunks,
     collections,
+    disclosures,
     documents,
     filtered,
     hybrid,
@@ -157,6 +158,7 @@ def test_no_sql_hides_in_a_function_but_that_which_renders_searches() -> None:
 
 LISTS: list[tuple[ModuleType, Fields]] = [
     (audit, audit.FIELDS),
+    (disclosures, audit.FIELDS),
     (chunks, chunks.FIELDS),
     (collections, collections.FIELDS),
     (documents, Fields(documents.DOCUMENT_FIELDS)),

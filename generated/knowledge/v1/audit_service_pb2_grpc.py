@@ -5,6 +5,7 @@ import warnings
 
 from knowledge.v1 import append_audit_events_pb2 as knowledge_dot_v1_dot_append__audit__events__pb2
 from knowledge.v1 import audit_service_pb2 as knowledge_dot_v1_dot_audit__service__pb2
+from knowledge.v1 import disclosure_pb2 as knowledge_dot_v1_dot_disclosure__pb2
 from knowledge.v1 import legal_hold_pb2 as knowledge_dot_v1_dot_legal__hold__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -61,6 +62,11 @@ class AuditServiceStub:
                 '/knowledge.v1.AuditService/GetAuditEvent',
                 request_serializer=knowledge_dot_v1_dot_audit__service__pb2.GetAuditEventRequest.SerializeToString,
                 response_deserializer=knowledge_dot_v1_dot_audit__service__pb2.GetAuditEventResponse.FromString,
+                _registered_method=True)
+        self.GetDisclosureReport = channel.unary_unary(
+                '/knowledge.v1.AuditService/GetDisclosureReport',
+                request_serializer=knowledge_dot_v1_dot_disclosure__pb2.GetDisclosureReportRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_disclosure__pb2.GetDisclosureReportResponse.FromString,
                 _registered_method=True)
         self.ListAuditEvents = channel.unary_unary(
                 '/knowledge.v1.AuditService/ListAuditEvents',
@@ -138,6 +144,13 @@ class AuditServiceServicer:
 
     def GetAuditEvent(self, request, context):
         """Reads an event.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDisclosureReport(self, request, context):
+        """Who saw or changed what of one subject.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -232,6 +245,11 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.GetAuditEvent,
                     request_deserializer=knowledge_dot_v1_dot_audit__service__pb2.GetAuditEventRequest.FromString,
                     response_serializer=knowledge_dot_v1_dot_audit__service__pb2.GetAuditEventResponse.SerializeToString,
+            ),
+            'GetDisclosureReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDisclosureReport,
+                    request_deserializer=knowledge_dot_v1_dot_disclosure__pb2.GetDisclosureReportRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_disclosure__pb2.GetDisclosureReportResponse.SerializeToString,
             ),
             'ListAuditEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAuditEvents,
@@ -410,6 +428,33 @@ class AuditService:
             '/knowledge.v1.AuditService/GetAuditEvent',
             knowledge_dot_v1_dot_audit__service__pb2.GetAuditEventRequest.SerializeToString,
             knowledge_dot_v1_dot_audit__service__pb2.GetAuditEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDisclosureReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.AuditService/GetDisclosureReport',
+            knowledge_dot_v1_dot_disclosure__pb2.GetDisclosureReportRequest.SerializeToString,
+            knowledge_dot_v1_dot_disclosure__pb2.GetDisclosureReportResponse.FromString,
             options,
             channel_credentials,
             insecure,
