@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from refusal import refused
 from secured import SecuredServer
 
@@ -86,7 +87,7 @@ async def test_pages_and_ranges_give_each_entry_once(
     made = await create("d", origin=d.ORIGIN_CALLER, subject_ids=[patient])
     for _ in range(6):
         await knowledge.GetDocument(k.GetDocumentRequest(name=made.name))
-    until = {"end_time": datetime.now(UTC)}
+    until: dict[str, Any] = {"end_time": datetime.now(UTC)}
     whole = await reported(audit_log, patient, **until)
     request = r.GetDisclosureReportRequest(subject_id=patient, page_size=2, **until)
     found: list[r.DisclosureEntry] = []
@@ -100,7 +101,7 @@ async def test_pages_and_ranges_give_each_entry_once(
     assert len(whole) == 7
     newest_first = await reported(audit_log, patient, order_by="occurred_at desc", **until)
     assert newest_first == whole[::-1]
-    middle = {"start_time": whole[2].occurred_at, "end_time": whole[4].occurred_at}
+    middle: dict[str, Any] = {"start_time": whole[2].occurred_at, "end_time": whole[4].occurred_at}
     assert await reported(audit_log, patient, **middle) == whole[2:4]
     changed = await reported(audit_log, patient, filter="audit_class = WRITE")
     assert actions(changed) == ["documents.create"]
@@ -116,7 +117,7 @@ async def test_bad_fields_are_named(audit_log: Any) -> None:
     refusal = await refused(audit_log.GetDisclosureReport(request))
     assert refusal.code is Code.INVALID_ARGUMENT
     assert set(refusal.fields) >= {"subject_id", "end_time", "page_size", "filter", "order_by"}
-    request = r.GetDisclosureReportRequest(subject_id="p", start_time={"seconds": 10**18})
+    request = r.GetDisclosureReportRequest(subject_id="p", start_time=Timestamp(seconds=10**18))
     assert (await refused(audit_log.GetDisclosureReport(request))).fields.keys() == {"start_time"}
     refusal = await refused(audit_log.GetDisclosureReport(r.GetDisclosureReportRequest()))
     assert refusal.fields.keys() == {"subject_id"}

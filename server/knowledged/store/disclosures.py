@@ -25,7 +25,8 @@ class Subject:
 LIST: LiteralString = """
     select e.event_id, e.occurred_at, e.recorded_at, e.rpc, e.action, e.audit_class, e.outcome,
            e.grpc_code, e.collection_uid, e.result_count, e.leaf, p.actor, p.on_behalf_of,
-           p.purpose, p.resources, p.subject_ids, p.peer, p.call_id, p.returned_uids
+           p.purpose, p.resources, p.subject_ids, p.peer, p.call_id, p.returned_uids,
+           (select log_index from knowledge.audit_leaf l where l.event_id = e.event_id) as log_index
       from knowledge.audit_payload p
       join knowledge.audit_event e
         on e.event_id = p.event_id and e.audit_class = p.audit_class
