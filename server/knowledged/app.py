@@ -57,6 +57,7 @@ from knowledged.services.disclosures import Disclosures
 from knowledged.services.document_batches import DocumentBatches
 from knowledged.services.documents import Documents
 from knowledged.services.drafts import Drafts
+from knowledged.services.erasing import Erasures
 from knowledged.services.exchange import Exchange
 from knowledged.services.health import Health
 from knowledged.services.index_reports import IndexReports
@@ -131,6 +132,7 @@ def services(supplies: Supplies) -> dict[str, tuple[object, ...]]:
             Proofs(supplies),
             LogStreams(supplies),
             Disclosures(supplies),
+            Erasures(supplies),
         ),
         "knowledge.v1.ConfigService": (
             Config(supplies),
