@@ -211,6 +211,18 @@ async def test_a_held_payload_alone_keeps_it_when_the_document_is_gone(clinic: C
     assert made.name
 
 
+async def test_the_purge_of_each_document_is_told_without_the_subject(clinic: Clinic) -> None:
+    made = await clinic.add("a", "x", SUBJECT)
+    told = await clinic.add("a", f"of-{SUBJECT}", SUBJECT)
+    await clinic.erase(force=True)
+    request = a.ListAuditEventsRequest(filter='action = "documents.purge" audit_class = WRITE')
+    events = (await clinic.log.ListAuditEvents(request)).events
+    names = {name for event in events for name in event.resources}
+    assert names == {made.name, f"documents/{told.uid}"}
+    assert not any(event.subject_ids for event in events)
+    assert await clinic.tables_with(SUBJECT) == set()
+
+
 async def test_more_than_a_batch_takes_several_calls(clinic: Clinic) -> None:
     for number in range(5):
         await clinic.add(COLLECTIONS[number % 3], f"d{number}", SUBJECT)

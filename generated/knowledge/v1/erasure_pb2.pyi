@@ -84,8 +84,9 @@ class EraseSubjectResponse(_message.Message):
     @_builtins.property
     def receipt(self) -> _audit_receipt_pb2.AuditReceipt:
         """The proof that the erasure stands in the audit log, under the subject's keyed hash alone; the
-        purge of each document has an event beside it, which names the document's uid alone. Unset
-        without `force`.
+        purge of each document has an event beside it, which names no subject: by it followers of the
+        collection's changes remove their copies, too. Where the document's name holds the subject's id,
+        it names the document's uid alone. Unset without `force`.
         """
 
     def __init__(

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Self
 
 from knowledge.v1 import erasure_pb2 as pb
-from knowledged.call import Call
+from knowledged.call import AuditClass, Call
 from knowledged.checks import Checks
 from knowledged.database import Connection
 from knowledged.errors import AlreadyExists, Denied, WrongState
@@ -93,7 +93,7 @@ class Erasures:
             found = await erasures.find(conn, subject.subject_id, most + 1)
             doomed = await purges.lock(conn, found[:most])
             _refuse_held(await erasures.count(conn, subject.subject_id))
-            revisions = await _purge(conn, call, key, doomed)
+            revisions = await _purge(conn, call, key, doomed, subject.subject_id)
             payloads = await _forget(conn, subject)
             more = len(found) > len(doomed)
             erased = _Erased(len(doomed), revisions, payloads, more)
@@ -105,7 +105,9 @@ class Erasures:
         return _answer(call, erased)
 
 
-async def _purge(conn: Connection, call: Call, key: RequestKey, doomed: Sequence[Doomed]) -> int:
+async def _purge(
+    conn: Connection, call: Call, key: RequestKey, doomed: Sequence[Doomed], subject_id: str
+) -> int:
     """How many revisions went with the locked documents."""
     if any(document.held for document in doomed):
         raise _held()
@@ -113,7 +115,7 @@ async def _purge(conn: Connection, call: Call, key: RequestKey, doomed: Sequence
     by_collection = sorted(doomed, key=lambda document: document.collection_uid)
     for _, group in groupby(by_collection, key=lambda document: document.collection_uid):
         documents = list(group)
-        made = [_purged(call, key, document) for document in documents]
+        made = [_purged(call, key, document, subject_id) for document in documents]
         await purges.purge(conn, documents, made, more=False)
     return revisions
 
@@ -124,12 +126,14 @@ async def _forget(conn: Connection, subject: _Subject) -> int:
     return await erasures.erase_payloads(conn, subject.subject_id)
 
 
-def _purged(call: Call, key: RequestKey, document: Doomed) -> Mutation:
-    """By the document's uid: its name may tell who it was about."""
-    change = Change(
-        "documents.purge", document.collection_uid, (f"documents/{document.document_uid}",)
-    )
-    return mutation(call, replace(key, request_id=None), change)
+def _purged(call: Call, key: RequestKey, document: Doomed, subject_id: str) -> Mutation:
+    """By its name, so that whoever follows the collection's changes removes it too; by its uid
+    where the name tells whom it was about."""
+    telling = subject_id.lower() in document.name.lower()
+    name = f"documents/{document.document_uid}" if telling else document.name
+    change = Change("documents.purge", document.collection_uid, (name,))
+    made = mutation(call, replace(key, request_id=None), change)
+    return replace(made, event=replace(made.event, audit_class=AuditClass.WRITE))
 
 
 def _made(call: Call, key: RequestKey, subject: _Subject, erased: _Erased) -> Mutation:
