@@ -48,7 +48,7 @@ OTHERWISE = {
     "store.purges.DUE": "the server's own purger; nobody reads the answer",
     "store.purges.SCHEDULE": "the server's own purger; nobody reads the answer",
     "store.erasures.COUNT": "all collections'; the service refuses the confined",
-    "store.erasures.RECORD_ERASURE": "records it; all collections', the service refuses the confined",
+    "store.erasures.RECORD_ERASURE": "records what the service did",
     "store.erasures.FIND": "all collections'; the service refuses the confined",
     "store.legal_holds.SET": "the service resolves what it covers, and checks the grant",
     "store.legal_holds.RELEASE": "binds the uid of a hold that the service read under the grant",
