@@ -47,6 +47,8 @@ OTHERWISE = {
     "store.audit_events.APPEND": "writes what happened, also what was refused",
     "store.purges.DUE": "the server's own purger; nobody reads the answer",
     "store.purges.SCHEDULE": "the server's own purger; nobody reads the answer",
+    "store.audit_retention.STATE": "the server's own pruning; nobody reads the answer",
+    "store.audit_retention.ANNOUNCED": "the server's own pruning; nobody reads the answer",
     "store.erasures.COUNT": "all collections'; the service refuses the confined",
     "store.erasures.RECORD_ERASURE": "records what the service did",
     "store.erasures.FIND": "all collections'; the service refuses the confined",
