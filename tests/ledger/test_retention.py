@@ -9,13 +9,17 @@ from uuid import UUID
 import pytest
 
 from cluster import DatabaseUrls
-from events import KEYS, event, sequence_all, sign_head, write
+from events import KEYS, ORIGIN, event, sequence_all, sign_head, write
 from knowledged.audit_leaf import Event
 from knowledged.codecs import set_codecs
 from knowledged.connection import Connection, connect
 from knowledged.database import Database
+from knowledged.ledger import proofs
 from knowledged.ledger.checks import Fault
-from knowledged.ledger.database_verification import DatabaseVerification
+from knowledged.ledger.database_verification import DatabaseVerification, entry_of
+from knowledged.ledger.export import Header, Writer
+from knowledged.ledger.export_verification import ExportVerification
+from knowledged.store import ledger, ledger_entries
 from knowledged.workers.audit_retention import AuditRetention
 
 MARCH = datetime(2019, 3, 1, tzinfo=UTC)
@@ -182,6 +186,30 @@ async def test_a_partition_dropped_without_a_word_is_found(log: Log) -> None:
     await log.owner.execute("drop table knowledge.audit_payload_read_201903")
     (fault,) = await log.faults()
     assert (fault.check, fault.log_index) == ("presence", 0)
+
+
+async def exported(log: Log, start: int) -> list[bytes]:
+    """An export from an index on."""
+    async with log.database.read() as conn:
+        (*_, kept) = await ledger.checkpoints(conn, 0, 10)
+        before = (await proofs.compact_range(conn, start)).encode()
+        rows = await ledger_entries.entries(conn, None, start, kept.tree_size)
+    writer = Writer()
+    header = writer.header(Header(ORIGIN, start, kept.tree_size, True, before, kept.note))
+    lines = writer.lines(map(entry_of, rows))
+    return (header + lines + writer.manifest()).splitlines(keepends=True)
+
+
+@pytest.mark.parametrize("start", [0, COUNT // 2])
+async def test_an_export_verifies_after_a_pruning_and_tells_what_goes_beyond(
+    log: Log, start: int
+) -> None:
+    await log.pruned(READ)
+    lines = await exported(log, start)
+    assert ExportVerification(KEYS.trusted).run(lines).faults == []
+    unexplained = [line for line in lines if b"audit_events.prune:" not in line]
+    faults = {each.check for each in ExportVerification(KEYS.trusted).run(unexplained).faults}
+    assert "presence" in faults
 
 
 async def test_what_goes_beyond_a_pruning_is_found(log: Log) -> None:
