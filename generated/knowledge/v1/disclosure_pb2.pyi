@@ -53,8 +53,8 @@ class DisclosureEntry(_message.Message):
     purpose: _builtins.str
     """For what purpose, as the caller said."""
     rpc: _builtins.str
-    """The full method, such as "/knowledge.v1.VectorService/Search"; of another service's event as
-    that service said.
+    """The full method, such as "/knowledge.v1.VectorService/Search"; of another service's event
+    that of AppendAuditEvents.
     """
     action: _builtins.str
     """What was done, such as "documents.get"; "subjects.erase" when what there was until then was
