@@ -90,19 +90,25 @@ class Erasures:
             if answered := await requests.find(conn, key):
                 call.receipt = answered.receipt
                 return _answer(call, _Erased.parse(answered.resource))
-            found = await erasures.find(conn, subject.subject_id, most + 1)
-            doomed = await purges.lock(conn, found[:most])
-            _refuse_held(await erasures.count(conn, subject.subject_id))
-            revisions = await _purge(conn, call, key, doomed, subject.subject_id)
-            payloads = await _forget(conn, subject)
-            more = len(found) > len(doomed)
-            erased = _Erased(len(doomed), revisions, payloads, more)
+            erased = await _remove(conn, call, key, subject, most)
             made = _made(call, key, subject, erased)
             if not await erasures.record(conn, made, str(erased)):
                 message = "request_id: was used with another body within 24 hours"
                 raise AlreadyExists(message, reason="REQUEST_ID_REUSED")
         call.receipt = made.receipt
         return _answer(call, erased)
+
+
+async def _remove(
+    conn: Connection, call: Call, key: RequestKey, subject: _Subject, most: int
+) -> _Erased:
+    """All there is, but of documents so many at most."""
+    found = await erasures.find(conn, subject.subject_id, most + 1)
+    doomed = await purges.lock(conn, found[:most])
+    _refuse_held(await erasures.count(conn, subject.subject_id))
+    revisions = await _purge(conn, call, key, doomed, subject.subject_id)
+    payloads = await _forget(conn, subject)
+    return _Erased(len(doomed), revisions, payloads, len(found) > len(doomed))
 
 
 async def _purge(
