@@ -13,6 +13,7 @@ COMMANDS = (
     "serve",
     "migrate",
     "health",
+    "doctor",
     "search",
     "recall",
     "import",

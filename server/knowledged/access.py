@@ -36,7 +36,7 @@ _AUDITOR = frozenset({"server.info", "server.read", "collections.read", "audit.r
 # Other services that write their events into our log.
 _RECORDER = frozenset({"server.info", "audit.append"})
 # What is gone, and what must be kept.
-_ADMIN_ALONE = frozenset({"documents.purge", "holds.write"})
+_ADMIN_ALONE = frozenset({"documents.purge", "holds.write", "subjects.erase"})
 
 PERMISSIONS = _WRITER | _OPERATOR | _AUDITOR | _RECORDER | _ADMIN_ALONE
 """Every permission there is; a method that needs another one cannot start the server."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,11 @@ from knowledged.services.chunks import Chunks
 from knowledged.services.collections import Collections
 from knowledged.services.config import Config
 from knowledged.services.credentials import Credentials
+from knowledged.services.disclosures import Disclosures
 from knowledged.services.document_batches import DocumentBatches
 from knowledged.services.documents import Documents
 from knowledged.services.drafts import Drafts
+from knowledged.services.erasing import Erasures
 from knowledged.services.exchange import Exchange
 from knowledged.services.health import Health
 from knowledged.services.index_reports import IndexReports
@@ -70,6 +73,7 @@ from knowledged.services.search import Search
 from knowledged.services.supplies import Limits, Supplies
 from knowledged.services.watching import Watching
 from knowledged.settings import Settings, SettingsError
+from knowledged.subject_name import subject_name
 from knowledged.text import TextPipeline
 from knowledged.workers.text_worker import TextWorkers
 
@@ -127,6 +131,8 @@ def services(supplies: Supplies) -> dict[str, tuple[object, ...]]:
             LegalHolds(supplies),
             Proofs(supplies),
             LogStreams(supplies),
+            Disclosures(supplies),
+            Erasures(supplies),
         ),
         "knowledge.v1.ConfigService": (
             Config(supplies),
@@ -288,6 +294,7 @@ def _supplies(parts: Parts, workers: TextWorkers, uses_indexes: bool) -> Supplie
         wake_text_workers=workers.wake,
         backlog=Backlog(s.audit_backlog_limit_events),
         keys=parts.keys,
+        subject_name=partial(subject_name, parts.secret.key("query-hash")),
     )
 
 

@@ -5,12 +5,14 @@ from typing import Any
 import structlog
 
 from knowledged import migrate
+from knowledged.call import AuditClass
 from knowledged.ledger.backlog import Backlog
 from knowledged.ledger.ledger_metrics import LedgerMetrics
 from knowledged.parts import Parts
 from knowledged.services.health import Health
 from knowledged.services.supplies import Supplies
 from knowledged.workers import readiness
+from knowledged.workers.audit_retention import AuditRetention
 from knowledged.workers.housekeeping import Housekeeping
 from knowledged.workers.key_keeper import KeyKeeper
 from knowledged.workers.notice_recorder import NoticeRecorder
@@ -30,6 +32,7 @@ def beside(parts: Parts, supplies: Supplies, workers: TextWorkers, health: Healt
         Housekeeping(parts.database).run(),
         Purger(parts.database).run(),
         keeper.run(),
+        _retention(parts).run(),
         RecallWatch(parts.database, parts.metrics).run(),
         *_text_lanes(parts, workers),
         NoticeRecorder(parts.database, parts.providers.notices).run(),
@@ -44,6 +47,16 @@ def _text_lanes(parts: Parts, workers: TextWorkers) -> list[Any]:
     several = parts.settings.text_workers
     lanes = [(model, min(several, 1) if model.remote else several) for model in parts.catalogue]
     return [workers.run(model) for model, times in lanes for _ in range(times)]
+
+
+def _retention(parts: Parts) -> AuditRetention:
+    s = parts.settings
+    days: dict[int, int] = {
+        AuditClass.READ: s.audit_read_retention_days,
+        AuditClass.WRITE: s.audit_write_retention_days,
+        AuditClass.ADMIN: s.audit_admin_retention_days,
+    }
+    return AuditRetention(parts.maintenance_dsn, days)
 
 
 def _key_keeper(parts: Parts) -> KeyKeeper:

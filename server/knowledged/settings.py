@@ -39,6 +39,7 @@ def _http_url(url: str) -> str:
 _Port = Annotated[int, Field(ge=0, le=65_535)]
 _Count = Annotated[int, Field(ge=1)]
 _Seconds = Annotated[float, Field(gt=0, le=86_400)]
+_Days = Annotated[int, Field(ge=0, le=36_500)]
 _Wait = Annotated[float, Field(ge=0, le=3_600)]
 
 
@@ -113,6 +114,11 @@ class Settings(BaseSettings):
 
     # Whether a read waits until its audit event is committed.
     audit_reads: Literal["durable", "eventual"] = "durable"
+
+    # How long audit events are kept, by class; 0 keeps them for ever.
+    audit_read_retention_days: _Days = 2_192
+    audit_write_retention_days: _Days = 2_192
+    audit_admin_retention_days: _Days = 2_192
 
     # How much at once. calls_per_second_per_subject 0 sets no rate.
     max_concurrent_calls: _Count = 1_024

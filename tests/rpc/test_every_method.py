@@ -31,6 +31,8 @@ from knowledge.v1 import knowledge_service_pb2 as k
 from knowledge.v1 import vector_service_pb2 as v
 from knowledge.v1.append_audit_events_pb2 import AppendAuditEventsRequest, AppendedEvent
 from knowledge.v1.audit_event_pb2 import AUDIT_OUTCOME_DONE, AUDIT_OUTCOME_REFUSED, AuditEvent
+from knowledge.v1.disclosure_pb2 import GetDisclosureReportRequest
+from knowledge.v1.erasure_pb2 import EraseSubjectRequest
 from knowledge.v1.error_reason_pb2 import ErrorReason
 from knowledge.v1.legal_hold_pb2 import (
     LegalHold,
@@ -124,6 +126,8 @@ def requests(name: str, event_id: str) -> dict[str, Message]:
         ),
         f"{AUDIT}ReleaseLegalHold": ReleaseLegalHoldRequest(name="legalHolds/never-was"),
         f"{AUDIT}ListLegalHolds": ListLegalHoldsRequest(),
+        f"{AUDIT}EraseSubject": EraseSubjectRequest(subject_id="p-1"),
+        f"{AUDIT}GetDisclosureReport": GetDisclosureReportRequest(subject_id="p-1"),
         f"{AUDIT}GetAuditEvent": a.GetAuditEventRequest(name=f"auditEvents/{event_id}"),
         f"{AUDIT}ListAuditEvents": a.ListAuditEventsRequest(),
         f"{AUDIT}TailAuditEvents": a.TailAuditEventsRequest(start_log_index=0),
@@ -188,6 +192,8 @@ ALLOWED = {
     f"{AUDIT}SetLegalHold": {"admin"},
     f"{AUDIT}ReleaseLegalHold": {"admin"},
     f"{AUDIT}ListLegalHolds": {"auditor", "admin"},
+    f"{AUDIT}EraseSubject": {"admin"},
+    f"{AUDIT}GetDisclosureReport": {"auditor", "admin"},
     f"{AUDIT}GetAuditEvent": {"auditor", "admin"},
     f"{AUDIT}ListAuditEvents": {"auditor", "admin"},
     f"{AUDIT}TailAuditEvents": {"auditor", "admin"},
@@ -218,6 +224,7 @@ ANSWERED_FOR_ALL = {
     f"{AUDIT}GetConsistencyProof",
     f"{AUDIT}VerifyAuditLog",
     f"{AUDIT}ExportAuditEvents",
+    f"{AUDIT}GetDisclosureReport",
     f"{CONFIG}GetServerInfo",
     f"{CONFIG}ListEmbeddingModels",
     f"{CONFIG}GetProviderCredential",
@@ -225,6 +232,7 @@ ANSWERED_FOR_ALL = {
 # What is the whole server's: who is confined to some collections may not do it.
 DENIED_TO_THE_CONFINED = {
     f"{KNOWLEDGE}CreateCollection",
+    f"{AUDIT}EraseSubject",
     f"{CONFIG}SetProviderCredential",
     f"{CONFIG}ValidateProviderCredential",
     f"{CONFIG}DeleteProviderCredential",
@@ -391,7 +399,7 @@ async def test_a_confined_caller_reaches_its_own_collection(
     metadata = secured_server.metadata(confined_to_own(path))
     raw = request.SerializeToString()
     code, _ = await outcome(call(secured_server.channel, path, raw, metadata))
-    if path.startswith(CONFIG) and path in DENIED_TO_THE_CONFINED:
+    if path in DENIED_TO_THE_CONFINED and not path.endswith("/CreateCollection"):
         assert code is Code.PERMISSION_DENIED
         return
     assert code in (Code.OK, Code.ABORTED, Code.ALREADY_EXISTS)

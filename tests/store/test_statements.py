@@ -22,8 +22,10 @@ from knowledged.codecs import set_codecs
 from knowledged.filters.language import parse
 from knowledged.store import (
     audit,
+    audit_retention,
     chunks,
     collections,
+    disclosures,
     documents,
     filtered,
     hybrid,
@@ -133,7 +135,8 @@ def test_the_search_for_statements_finds_them() -> None:
 async def test_the_statement_prepares_and_its_role_may_run_it(
     statement: Statement, server: Any, owner: Any
 ) -> None:
-    await check(owner if statement.module in (spaces, lexemes) else server, statement.sql)
+    as_owner = statement.module in (spaces, lexemes, audit_retention)
+    await check(owner if as_owner else server, statement.sql)
 
 
 def sql_inside_functions(file: Path) -> Iterator[str]:
@@ -157,6 +160,7 @@ def test_no_sql_hides_in_a_function_but_that_which_renders_searches() -> None:
 
 LISTS: list[tuple[ModuleType, Fields]] = [
     (audit, audit.FIELDS),
+    (disclosures, audit.FIELDS),
     (chunks, chunks.FIELDS),
     (collections, collections.FIELDS),
     (documents, Fields(documents.DOCUMENT_FIELDS)),

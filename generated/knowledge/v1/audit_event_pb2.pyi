@@ -94,7 +94,8 @@ class AuditEvent(_message.Message):
     action: _builtins.str
     """What was done or asked for, such as "documents.create"; "….unchanged" of a mutation that changed
     nothing (validate_only), "calls.refuse" of refusals counted together, by peer and second; of a
-    failure beside any call with its reason, as in "providers.fail:PROVIDER_CREDENTIAL_EXPIRED".
+    failure beside any call with its reason, as in "providers.fail:PROVIDER_CREDENTIAL_EXPIRED";
+    "audit_events.prune:{class}:{month}:{digest}" before a month is pruned (docs/auditing.md).
     """
     audit_class: _options_pb2.AuditClass.ValueType
     """The method's audit class; READ where a mutation changed nothing."""

@@ -26,11 +26,13 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from knowledge.v1 import append_audit_events_pb2 as knowledge_dot_v1_dot_append__audit__events__pb2
 from knowledge.v1 import audit_event_pb2 as knowledge_dot_v1_dot_audit__event__pb2
 from knowledge.v1 import checkpoint_pb2 as knowledge_dot_v1_dot_checkpoint__pb2
+from knowledge.v1 import disclosure_pb2 as knowledge_dot_v1_dot_disclosure__pb2
+from knowledge.v1 import erasure_pb2 as knowledge_dot_v1_dot_erasure__pb2
 from knowledge.v1 import legal_hold_pb2 as knowledge_dot_v1_dot_legal__hold__pb2
 from knowledge.v1 import options_pb2 as knowledge_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n knowledge/v1/audit_service.proto\x12\x0cknowledge.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a&knowledge/v1/append_audit_events.proto\x1a\x1eknowledge/v1/audit_event.proto\x1a\x1dknowledge/v1/checkpoint.proto\x1a\x1dknowledge/v1/legal_hold.proto\x1a\x1aknowledge/v1/options.proto\"$\n\x14GetAuditEventRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x15GetAuditEventResponse\x12\'\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x18.knowledge.v1.AuditEvent\"\xfd\x01\n\x16ListAuditEventsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\x12M\n\rfilter_values\x18\x04 \x03(\x0b\x32\x36.knowledge.v1.ListAuditEventsRequest.FilterValuesEntry\x12\x10\n\x08order_by\x18\x05 \x01(\t\x1aK\n\x11\x46ilterValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"\\\n\x17ListAuditEventsResponse\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.knowledge.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Z\n\x16TailAuditEventsRequest\x12\x1c\n\x0fstart_log_index\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x0e\n\x06origin\x18\x02 \x01(\tB\x12\n\x10_start_log_index\"j\n\x17TailAuditEventsResponse\x12\'\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x18.knowledge.v1.AuditEvent\x12\x16\n\x0enext_log_index\x18\x02 \x01(\x03\x12\x0e\n\x06origin\x18\x03 \x01(\t\")\n\x14GetCheckpointRequest\x12\x11\n\ttree_size\x18\x01 \x01(\x03\"\\\n\x15GetCheckpointResponse\x12,\n\ncheckpoint\x18\x01 \x01(\x0b\x32\x18.knowledge.v1.Checkpoint\x12\x15\n\rverifier_keys\x18\x02 \x03(\t\"?\n\x16ListCheckpointsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"a\n\x17ListCheckpointsResponse\x12-\n\x0b\x63heckpoints\x18\x01 \x03(\x0b\x32\x18.knowledge.v1.Checkpoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Z\n\x18GetInclusionProofRequest\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12\x13\n\tlog_index\x18\x02 \x01(\x03H\x00\x12\x11\n\ttree_size\x18\x03 \x01(\x03\x42\x06\n\x04leaf\"\x92\x01\n\x19GetInclusionProofResponse\x12\x11\n\tlog_index\x18\x01 \x01(\x03\x12\x11\n\ttree_size\x18\x02 \x01(\x03\x12\x11\n\tleaf_hash\x18\x03 \x01(\x0c\x12\x0e\n\x06hashes\x18\x04 \x03(\x0c\x12,\n\ncheckpoint\x18\x05 \x01(\x0b\x32\x18.knowledge.v1.Checkpoint\"J\n\x1aGetConsistencyProofRequest\x12\x15\n\rold_tree_size\x18\x01 \x01(\x03\x12\x15\n\rnew_tree_size\x18\x02 \x01(\x03\"\x89\x01\n\x1bGetConsistencyProofResponse\x12\x15\n\rold_tree_size\x18\x01 \x01(\x03\x12\x15\n\rnew_tree_size\x18\x02 \x01(\x03\x12\x0e\n\x06hashes\x18\x03 \x03(\x0c\x12,\n\ncheckpoint\x18\x04 \x01(\x0b\x32\x18.knowledge.v1.Checkpoint\",\n\x15VerifyAuditLogRequest\x12\x13\n\x0b\x63heckpoints\x18\x01 \x03(\t\"\xed\x01\n\x16VerifyAuditLogResponse\x12\x17\n\x0fverified_leaves\x18\x01 \x01(\x03\x12\x11\n\ttree_size\x18\x02 \x01(\x03\x12\x1c\n\x0f\x66irst_bad_index\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04\x64one\x18\x04 \x01(\x08\x12(\n\x06\x66\x61ults\x18\x05 \x03(\x0b\x32\x18.knowledge.v1.AuditFault\x12\x15\n\rerased_events\x18\x06 \x01(\x03\x12\x13\n\x0b\x63heckpoints\x18\x07 \x01(\x03\x12\x11\n\troot_hash\x18\x08 \x01(\x0c\x42\x12\n\x10_first_bad_index\"\x88\x01\n\nAuditFault\x12\r\n\x05\x63heck\x18\x01 \x01(\t\x12\x16\n\tlog_index\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x1c\n\x0funtil_log_index\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x0c\n\n_log_indexB\x12\n\x10_until_log_index\"F\n\x18\x45xportAuditEventsRequest\x12\x17\n\x0fstart_log_index\x18\x01 \x01(\x03\x12\x11\n\ttree_size\x18\x02 \x01(\x03\"C\n\x19\x45xportAuditEventsResponse\x12\r\n\x05lines\x18\x01 \x01(\x0c\x12\x17\n\x0fmanifest_sha256\x18\x02 \x01(\x0c\x32\x82\x0c\n\x0c\x41uditService\x12z\n\x11\x41ppendAuditEvents\x12&.knowledge.v1.AppendAuditEventsRequest\x1a\'.knowledge.v1.AppendAuditEventsResponse\"\x14\xa2\xbb\x18\x10\n\x0c\x61udit.append\x10\x03\x12j\n\x0cSetLegalHold\x12!.knowledge.v1.SetLegalHoldRequest\x1a\".knowledge.v1.SetLegalHoldResponse\"\x13\xa2\xbb\x18\x0f\n\x0bholds.write\x10\x04\x12v\n\x10ReleaseLegalHold\x12%.knowledge.v1.ReleaseLegalHoldRequest\x1a&.knowledge.v1.ReleaseLegalHoldResponse\"\x13\xa2\xbb\x18\x0f\n\x0bholds.write\x10\x04\x12o\n\x0eListLegalHolds\x12#.knowledge.v1.ListLegalHoldsRequest\x1a$.knowledge.v1.ListLegalHoldsResponse\"\x12\xa2\xbb\x18\x0e\n\nholds.read\x10\x02\x12l\n\rGetAuditEvent\x12\".knowledge.v1.GetAuditEventRequest\x1a#.knowledge.v1.GetAuditEventResponse\"\x12\xa2\xbb\x18\x0e\n\naudit.read\x10\x02\x12r\n\x0fListAuditEvents\x12$.knowledge.v1.ListAuditEventsRequest\x1a%.knowledge.v1.ListAuditEventsResponse\"\x12\xa2\xbb\x18\x0e\n\naudit.read\x10\x02\x12t\n\x0fTailAuditEvents\x12$.knowledge.v1.TailAuditEventsRequest\x1a%.knowledge.v1.TailAuditEventsResponse\"\x12\xa2\xbb\x18\x0e\n\naudit.read\x10\x02\x30\x01\x12l\n\rGetCheckpoint\x12\".knowledge.v1.GetCheckpointRequest\x1a#.knowledge.v1.GetCheckpointResponse\"\x12\xa2\xbb\x18\x0e\n\naudit.read\x10\x01\x12r\n\x0fListCheckpoints\x12$.knowledge.v1.ListCheckpointsRequest\x1a%.knowledge.v1.ListCheckpointsResponse\"\x12\xa2\xbb\x18\x0e\n\naudit.read\x10\x01\x12x\n\x11GetInclusionProof\x12&.knowledge.v1.GetInclusionProofRequest\x1a\'.knowledge.v1.GetInclusionProofResponse\"\x12\xa2\xbb\x18\x0e\n\naudit.read\x10\x02\x12~\n\x13GetConsistencyProof\x12(.knowledge.v1.GetConsistencyProofRequest\x1a).knowledge.v1.GetConsistencyProofResponse\"\x12\xa2\xbb\x18\x0e\n\naudit.read\x10\x01\x12q\n\x0eVerifyAuditLog\x12#.knowledge.v1.VerifyAuditLogRequest\x1a$.knowledge.v1.VerifyAuditLogResponse\"\x12\xa2\xbb\x18\x0e\n\naudit.read\x10\x02\x30\x01\x12z\n\x11\x45xportAuditEvents\x12&.knowledge.v1.ExportAuditEventsRequest\x1a\'.knowledge.v1.ExportAuditEventsResponse\"\x12\xa2\xbb\x18\x0e\n\naudit.read\x10\x02\x30\x01\x42\x61\n\x1b\x64\x65v.knowledged.knowledge.v1P\x01Z@github.com/knowledged/knowledged/gen/go/knowledge/v1;knowledgev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n knowledge/v1/audit_service.proto\x12\x0cknowledge.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a&knowledge/v1/append_audit_events.proto\x1a\x1eknowledge/v1/audit_event.proto\x1a\x1dknowledge/v1/checkpoint.proto\x1a\x1dknowledge/v1/disclosure.proto\x1a\x1aknowledge/v1/erasure.proto\x1a\x1dknowledge/v1/legal_hold.proto\x1a\x1aknowledge/v1/options.proto\"$\n\x14GetAuditEventRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x15GetAuditEventResponse\x12\'\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x18.knowledge.v1.AuditEvent\"\xfd\x01\n\x16ListAuditEventsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\x12M\n\rfilter_values\x18\x04 \x03(\x0b\x32\x36.knowledge.v1.ListAuditEventsRequest.FilterValuesEntry\x12\x10\n\x08order_by\x18\x05 \x01(\t\x1aK\n\x11\x46ilterValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"\\\n\x17ListAuditEventsResponse\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.knowledge.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Z\n\x16TailAuditEventsRequest\x12\x1c\n\x0fstart_log_index\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x0e\n\x06origin\x18\x02 \x01(\tB\x12\n\x10_start_log_index\"j\n\x17TailAuditEventsResponse\x12\'\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x18.knowledge.v1.AuditEvent\x12\x16\n\x0enext_log_index\x18\x02 \x01(\x03\x12\x0e\n\x06origin\x18\x03 \x01(\t\")\n\x14GetCheckpointRequest\x12\x11\n\ttree_size\x18\x01 \x01(\x03\"\\\n\x15GetCheckpointResponse\x12,\n\ncheckpoint\x18\x01 \x01(\x0b\x32\x18.knowledge.v1.Checkpoint\x12\x15\n\rverifier_keys\x18\x02 \x03(\t\"?\n\x16ListCheckpointsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"a\n\x17ListCheckpointsResponse\x12-\n\x0b\x63heckpoints\x18\x01 \x03(\x0b\x32\x18.knowledge.v1.Checkpoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Z\n\x18GetInclusionProofRequest\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12\x13\n\tlog_index\x18\x02 \x01(\x03H\x00\x12\x11\n\ttree_size\x18\x03 \x01(\x03\x42\x06\n\x04leaf\"\x92\x01\n\x19GetInclusionProofResponse\x12\x11\n\tlog_index\x18\x01 \x01(\x03\x12\x11\n\ttree_size\x18\x02 \x01(\x03\x12\x11\n\tleaf_hash\x18\x03 \x01(\x0c\x12\x0e\n\x06hashes\x18\x04 \x03(\x0c\x12,\n\ncheckpoint\x18\x05 \x01(\x0b\x32\x18.knowledge.v1.Checkpoint\"J\n\x1aGetConsistencyProofRequest\x12\x15\n\rold_tree_size\x18\x01 \x01(\x03\x12\x15\n\rnew_tree_size\x18\x02 \x01(\x03\"\x89\x01\n\x1bGetConsistencyProofResponse\x12\x15\n\rold_tree_size\x18\x01 \x01(\x03\x12\x15\n\rnew_tree_size\x18\x02 \x01(\x03\x12\x0e\n\x06hashes\x18\x03 \x03(\x0c\x12,\n\ncheckpoint\x18\x04 \x01(\x0b\x32\x18.knowledge.v1.Checkpoint\",\n\x15VerifyAuditLogRequest\x12\x13\n\x0b\x63heckpoints\x18\x01 \x03(\t\"\xed\x01\n\x16VerifyAuditLogResponse\x12\x17\n\x0fverified_leaves\x18\x01 \x01(\x03\x12\x11\n\ttree_size\x18\x02 \x01(\x03\x12\x1c\n\x0f\x66irst_bad_index\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04\x64one\x18\x04 \x01(\x08\x12(\n\x06\x66\x61ults\x18\x05 \x03(\x0b\x32\x18.knowledge.v1.AuditFault\x12\x15\n\rerased_events\x18\x06 \x01(\x03\x12\x13\n\x0b\x63heckpoints\x18\x07 \x01(\x03\x12\x11\n\troot_hash\x18\x08 \x01(\x0c\x42\x12\n\x10_first_bad_index\"\x88\x01\n\nAuditFault\x12\r\n\x05\x63heck\x18\x01 \x01(\t\x12\x16\n\tlog_index\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x1c\n\x0funtil_log_index\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x0c\n\n_log_indexB\x12\n\x10_until_log_index\"F\n\x18\x45xportAuditEventsRequest\x12\x17\n\x0fstart_log_index\x18\x01 \x01(\x03\x12\x11\n\ttree_size\x18\x02 \x01(\x03\"C\n\x19\x45xportAuditEventsResponse\x12\r\n\x05lines\x18\x01 \x01(\x0c\x12\x17\n\x0fmanifest_sha256\x18\x02 \x01(\x0c\x32\xf1\r\n\x0c\x41uditService\x12z\n\x11\x41ppendAuditEvents\x12&.knowledge.v1.AppendAuditEventsRequest\x1a\'.knowledge.v1.AppendAuditEventsResponse\"\x14\xa2\xbb\x18\x10\n\x0c\x61udit.append\x10\x03\x12j\n\x0cSetLegalHold\x12!.knowledge.v1.SetLegalHoldRequest\x1a\".knowledge.v1.SetLegalHoldResponse\"\x13\xa2\xbb\x18\x0f\n\x0bholds.write\x10\x04\x12v\n\x10ReleaseLegalHold\x12%.knowledge.v1.ReleaseLegalHoldRequest\x1a&.knowledge.v1.ReleaseLegalHoldResponse\"\x13\xa2\xbb\x18\x0f\n\x0bholds.write\x10\x04\x12o\n\x0eListLegalHolds\x12#.knowledge.v1.ListLegalHoldsRequest\x1a$.knowledge.v1.ListLegalHoldsResponse\"\x12\xa2\xbb\x18\x0e\n\nholds.read\x10\x02\x12l\n\rGetAuditEvent\x12\".knowledge.v1.GetAuditEventRequest\x1a#.knowledge.v1.GetAuditEventResponse\"\x12\xa2\xbb\x18\x0e\n\naudit.read\x10\x02\x12m\n\x0c\x45raseSubject\x12!.knowledge.v1.EraseSubjectRequest\x1a\".knowledge.v1.EraseSubjectResponse\"\x16\xa2\xbb\x18\x12\n\x0esubjects.erase\x10\x04\x12~\n\x13GetDisclosureReport\x12(.knowledge.v1.GetDisclosureReportRequest\x1a).knowledge.v1.GetDisclosureReportResponse\"\x12\xa2\xbb\x18\x0e\n\naudit.read\x10\x02\x12r\n\x0fListAuditEvents\x12$.knowledge.v1.ListAuditEventsRequest\x1a%.knowledge.v1.ListAuditEventsResponse\"\x12\xa2\xbb\x18\x0e\n\naudit.read\x10\x02\x12t\n\x0fTailAuditEvents\x12$.knowledge.v1.TailAuditEventsRequest\x1a%.knowledge.v1.TailAuditEventsResponse\"\x12\xa2\xbb\x18\x0e\n\naudit.read\x10\x02\x30\x01\x12l\n\rGetCheckpoint\x12\".knowledge.v1.GetCheckpointRequest\x1a#.knowledge.v1.GetCheckpointResponse\"\x12\xa2\xbb\x18\x0e\n\naudit.read\x10\x01\x12r\n\x0fListCheckpoints\x12$.knowledge.v1.ListCheckpointsRequest\x1a%.knowledge.v1.ListCheckpointsResponse\"\x12\xa2\xbb\x18\x0e\n\naudit.read\x10\x01\x12x\n\x11GetInclusionProof\x12&.knowledge.v1.GetInclusionProofRequest\x1a\'.knowledge.v1.GetInclusionProofResponse\"\x12\xa2\xbb\x18\x0e\n\naudit.read\x10\x02\x12~\n\x13GetConsistencyProof\x12(.knowledge.v1.GetConsistencyProofRequest\x1a).knowledge.v1.GetConsistencyProofResponse\"\x12\xa2\xbb\x18\x0e\n\naudit.read\x10\x01\x12q\n\x0eVerifyAuditLog\x12#.knowledge.v1.VerifyAuditLogRequest\x1a$.knowledge.v1.VerifyAuditLogResponse\"\x12\xa2\xbb\x18\x0e\n\naudit.read\x10\x02\x30\x01\x12z\n\x11\x45xportAuditEvents\x12&.knowledge.v1.ExportAuditEventsRequest\x1a\'.knowledge.v1.ExportAuditEventsResponse\"\x12\xa2\xbb\x18\x0e\n\naudit.read\x10\x02\x30\x01\x42\x61\n\x1b\x64\x65v.knowledged.knowledge.v1P\x01Z@github.com/knowledged/knowledged/gen/go/knowledge/v1;knowledgev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,6 +52,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUDITSERVICE'].methods_by_name['ListLegalHolds']._serialized_options = b'\242\273\030\016\n\nholds.read\020\002'
   _globals['_AUDITSERVICE'].methods_by_name['GetAuditEvent']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['GetAuditEvent']._serialized_options = b'\242\273\030\016\n\naudit.read\020\002'
+  _globals['_AUDITSERVICE'].methods_by_name['EraseSubject']._loaded_options = None
+  _globals['_AUDITSERVICE'].methods_by_name['EraseSubject']._serialized_options = b'\242\273\030\022\n\016subjects.erase\020\004'
+  _globals['_AUDITSERVICE'].methods_by_name['GetDisclosureReport']._loaded_options = None
+  _globals['_AUDITSERVICE'].methods_by_name['GetDisclosureReport']._serialized_options = b'\242\273\030\016\n\naudit.read\020\002'
   _globals['_AUDITSERVICE'].methods_by_name['ListAuditEvents']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['ListAuditEvents']._serialized_options = b'\242\273\030\016\n\naudit.read\020\002'
   _globals['_AUDITSERVICE'].methods_by_name['TailAuditEvents']._loaded_options = None
@@ -66,46 +72,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUDITSERVICE'].methods_by_name['VerifyAuditLog']._serialized_options = b'\242\273\030\016\n\naudit.read\020\002'
   _globals['_AUDITSERVICE'].methods_by_name['ExportAuditEvents']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['ExportAuditEvents']._serialized_options = b'\242\273\030\016\n\naudit.read\020\002'
-  _globals['_GETAUDITEVENTREQUEST']._serialized_start=242
-  _globals['_GETAUDITEVENTREQUEST']._serialized_end=278
-  _globals['_GETAUDITEVENTRESPONSE']._serialized_start=280
-  _globals['_GETAUDITEVENTRESPONSE']._serialized_end=344
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=347
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=600
-  _globals['_LISTAUDITEVENTSREQUEST_FILTERVALUESENTRY']._serialized_start=525
-  _globals['_LISTAUDITEVENTSREQUEST_FILTERVALUESENTRY']._serialized_end=600
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=602
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=694
-  _globals['_TAILAUDITEVENTSREQUEST']._serialized_start=696
-  _globals['_TAILAUDITEVENTSREQUEST']._serialized_end=786
-  _globals['_TAILAUDITEVENTSRESPONSE']._serialized_start=788
-  _globals['_TAILAUDITEVENTSRESPONSE']._serialized_end=894
-  _globals['_GETCHECKPOINTREQUEST']._serialized_start=896
-  _globals['_GETCHECKPOINTREQUEST']._serialized_end=937
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=939
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=1031
-  _globals['_LISTCHECKPOINTSREQUEST']._serialized_start=1033
-  _globals['_LISTCHECKPOINTSREQUEST']._serialized_end=1096
-  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_start=1098
-  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_end=1195
-  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_start=1197
-  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_end=1287
-  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_start=1290
-  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_end=1436
-  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_start=1438
-  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_end=1512
-  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_start=1515
-  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_end=1652
-  _globals['_VERIFYAUDITLOGREQUEST']._serialized_start=1654
-  _globals['_VERIFYAUDITLOGREQUEST']._serialized_end=1698
-  _globals['_VERIFYAUDITLOGRESPONSE']._serialized_start=1701
-  _globals['_VERIFYAUDITLOGRESPONSE']._serialized_end=1938
-  _globals['_AUDITFAULT']._serialized_start=1941
-  _globals['_AUDITFAULT']._serialized_end=2077
-  _globals['_EXPORTAUDITEVENTSREQUEST']._serialized_start=2079
-  _globals['_EXPORTAUDITEVENTSREQUEST']._serialized_end=2149
-  _globals['_EXPORTAUDITEVENTSRESPONSE']._serialized_start=2151
-  _globals['_EXPORTAUDITEVENTSRESPONSE']._serialized_end=2218
-  _globals['_AUDITSERVICE']._serialized_start=2221
-  _globals['_AUDITSERVICE']._serialized_end=3759
+  _globals['_GETAUDITEVENTREQUEST']._serialized_start=301
+  _globals['_GETAUDITEVENTREQUEST']._serialized_end=337
+  _globals['_GETAUDITEVENTRESPONSE']._serialized_start=339
+  _globals['_GETAUDITEVENTRESPONSE']._serialized_end=403
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=406
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=659
+  _globals['_LISTAUDITEVENTSREQUEST_FILTERVALUESENTRY']._serialized_start=584
+  _globals['_LISTAUDITEVENTSREQUEST_FILTERVALUESENTRY']._serialized_end=659
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=661
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=753
+  _globals['_TAILAUDITEVENTSREQUEST']._serialized_start=755
+  _globals['_TAILAUDITEVENTSREQUEST']._serialized_end=845
+  _globals['_TAILAUDITEVENTSRESPONSE']._serialized_start=847
+  _globals['_TAILAUDITEVENTSRESPONSE']._serialized_end=953
+  _globals['_GETCHECKPOINTREQUEST']._serialized_start=955
+  _globals['_GETCHECKPOINTREQUEST']._serialized_end=996
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=998
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=1090
+  _globals['_LISTCHECKPOINTSREQUEST']._serialized_start=1092
+  _globals['_LISTCHECKPOINTSREQUEST']._serialized_end=1155
+  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_start=1157
+  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_end=1254
+  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_start=1256
+  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_end=1346
+  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_start=1349
+  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_end=1495
+  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_start=1497
+  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_end=1571
+  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_start=1574
+  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_end=1711
+  _globals['_VERIFYAUDITLOGREQUEST']._serialized_start=1713
+  _globals['_VERIFYAUDITLOGREQUEST']._serialized_end=1757
+  _globals['_VERIFYAUDITLOGRESPONSE']._serialized_start=1760
+  _globals['_VERIFYAUDITLOGRESPONSE']._serialized_end=1997
+  _globals['_AUDITFAULT']._serialized_start=2000
+  _globals['_AUDITFAULT']._serialized_end=2136
+  _globals['_EXPORTAUDITEVENTSREQUEST']._serialized_start=2138
+  _globals['_EXPORTAUDITEVENTSREQUEST']._serialized_end=2208
+  _globals['_EXPORTAUDITEVENTSRESPONSE']._serialized_start=2210
+  _globals['_EXPORTAUDITEVENTSRESPONSE']._serialized_end=2277
+  _globals['_AUDITSERVICE']._serialized_start=2280
+  _globals['_AUDITSERVICE']._serialized_end=4057
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,8 @@ import warnings
 
 from knowledge.v1 import append_audit_events_pb2 as knowledge_dot_v1_dot_append__audit__events__pb2
 from knowledge.v1 import audit_service_pb2 as knowledge_dot_v1_dot_audit__service__pb2
+from knowledge.v1 import disclosure_pb2 as knowledge_dot_v1_dot_disclosure__pb2
+from knowledge.v1 import erasure_pb2 as knowledge_dot_v1_dot_erasure__pb2
 from knowledge.v1 import legal_hold_pb2 as knowledge_dot_v1_dot_legal__hold__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -61,6 +63,16 @@ class AuditServiceStub:
                 '/knowledge.v1.AuditService/GetAuditEvent',
                 request_serializer=knowledge_dot_v1_dot_audit__service__pb2.GetAuditEventRequest.SerializeToString,
                 response_deserializer=knowledge_dot_v1_dot_audit__service__pb2.GetAuditEventResponse.FromString,
+                _registered_method=True)
+        self.EraseSubject = channel.unary_unary(
+                '/knowledge.v1.AuditService/EraseSubject',
+                request_serializer=knowledge_dot_v1_dot_erasure__pb2.EraseSubjectRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_erasure__pb2.EraseSubjectResponse.FromString,
+                _registered_method=True)
+        self.GetDisclosureReport = channel.unary_unary(
+                '/knowledge.v1.AuditService/GetDisclosureReport',
+                request_serializer=knowledge_dot_v1_dot_disclosure__pb2.GetDisclosureReportRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_disclosure__pb2.GetDisclosureReportResponse.FromString,
                 _registered_method=True)
         self.ListAuditEvents = channel.unary_unary(
                 '/knowledge.v1.AuditService/ListAuditEvents',
@@ -138,6 +150,26 @@ class AuditServiceServicer:
 
     def GetAuditEvent(self, request, context):
         """Reads an event.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseSubject(self, request, context):
+        """Erases a subject for good, from all collections and from the audit log: purges each document of
+        which any revision names it, deletes the payloads of all audit events that name it, and takes its
+        id and reason out of released legal holds. Nothing at all is erased while anything of it is under
+        legal hold (FAILED_PRECONDITION, LEGAL_HOLD). Only for callers who are granted all collections.
+        What is written or read of the subject while it runs may stay, so call it once more at the end.
+        It erases by subject_ids: an id that callers put into other documents' texts, or into names of
+        documents, is not found.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDisclosureReport(self, request, context):
+        """Who saw or changed what of one subject.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -232,6 +264,16 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.GetAuditEvent,
                     request_deserializer=knowledge_dot_v1_dot_audit__service__pb2.GetAuditEventRequest.FromString,
                     response_serializer=knowledge_dot_v1_dot_audit__service__pb2.GetAuditEventResponse.SerializeToString,
+            ),
+            'EraseSubject': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseSubject,
+                    request_deserializer=knowledge_dot_v1_dot_erasure__pb2.EraseSubjectRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_erasure__pb2.EraseSubjectResponse.SerializeToString,
+            ),
+            'GetDisclosureReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDisclosureReport,
+                    request_deserializer=knowledge_dot_v1_dot_disclosure__pb2.GetDisclosureReportRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_disclosure__pb2.GetDisclosureReportResponse.SerializeToString,
             ),
             'ListAuditEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAuditEvents,
@@ -410,6 +452,60 @@ class AuditService:
             '/knowledge.v1.AuditService/GetAuditEvent',
             knowledge_dot_v1_dot_audit__service__pb2.GetAuditEventRequest.SerializeToString,
             knowledge_dot_v1_dot_audit__service__pb2.GetAuditEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseSubject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.AuditService/EraseSubject',
+            knowledge_dot_v1_dot_erasure__pb2.EraseSubjectRequest.SerializeToString,
+            knowledge_dot_v1_dot_erasure__pb2.EraseSubjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDisclosureReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knowledge.v1.AuditService/GetDisclosureReport',
+            knowledge_dot_v1_dot_disclosure__pb2.GetDisclosureReportRequest.SerializeToString,
+            knowledge_dot_v1_dot_disclosure__pb2.GetDisclosureReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -7,6 +7,8 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from knowledge.v1 import append_audit_events_pb2 as _append_audit_events_pb2
 from knowledge.v1 import audit_service_pb2 as _audit_service_pb2
+from knowledge.v1 import disclosure_pb2 as _disclosure_pb2
+from knowledge.v1 import erasure_pb2 as _erasure_pb2
 from knowledge.v1 import legal_hold_pb2 as _legal_hold_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -45,6 +47,17 @@ class AuditServiceStub:
     """Lists holds."""
     GetAuditEvent: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.GetAuditEventRequest, _audit_service_pb2.GetAuditEventResponse]
     """Reads an event."""
+    EraseSubject: _grpc.UnaryUnaryMultiCallable[_erasure_pb2.EraseSubjectRequest, _erasure_pb2.EraseSubjectResponse]
+    """Erases a subject for good, from all collections and from the audit log: purges each document of
+    which any revision names it, deletes the payloads of all audit events that name it, and takes its
+    id and reason out of released legal holds. Nothing at all is erased while anything of it is under
+    legal hold (FAILED_PRECONDITION, LEGAL_HOLD). Only for callers who are granted all collections.
+    What is written or read of the subject while it runs may stay, so call it once more at the end.
+    It erases by subject_ids: an id that callers put into other documents' texts, or into names of
+    documents, is not found.
+    """
+    GetDisclosureReport: _grpc.UnaryUnaryMultiCallable[_disclosure_pb2.GetDisclosureReportRequest, _disclosure_pb2.GetDisclosureReportResponse]
+    """Who saw or changed what of one subject."""
     ListAuditEvents: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditEventsRequest, _audit_service_pb2.ListAuditEventsResponse]
     """Lists events; those of collections that the caller is not granted are left out."""
     TailAuditEvents: _grpc.UnaryStreamMultiCallable[_audit_service_pb2.TailAuditEventsRequest, _audit_service_pb2.TailAuditEventsResponse]
@@ -86,6 +99,17 @@ class AuditServiceAsyncStub(AuditServiceStub):
     """Lists holds."""
     GetAuditEvent: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.GetAuditEventRequest, _audit_service_pb2.GetAuditEventResponse]  # type: ignore[assignment]
     """Reads an event."""
+    EraseSubject: _aio.UnaryUnaryMultiCallable[_erasure_pb2.EraseSubjectRequest, _erasure_pb2.EraseSubjectResponse]  # type: ignore[assignment]
+    """Erases a subject for good, from all collections and from the audit log: purges each document of
+    which any revision names it, deletes the payloads of all audit events that name it, and takes its
+    id and reason out of released legal holds. Nothing at all is erased while anything of it is under
+    legal hold (FAILED_PRECONDITION, LEGAL_HOLD). Only for callers who are granted all collections.
+    What is written or read of the subject while it runs may stay, so call it once more at the end.
+    It erases by subject_ids: an id that callers put into other documents' texts, or into names of
+    documents, is not found.
+    """
+    GetDisclosureReport: _aio.UnaryUnaryMultiCallable[_disclosure_pb2.GetDisclosureReportRequest, _disclosure_pb2.GetDisclosureReportResponse]  # type: ignore[assignment]
+    """Who saw or changed what of one subject."""
     ListAuditEvents: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditEventsRequest, _audit_service_pb2.ListAuditEventsResponse]  # type: ignore[assignment]
     """Lists events; those of collections that the caller is not granted are left out."""
     TailAuditEvents: _aio.UnaryStreamMultiCallable[_audit_service_pb2.TailAuditEventsRequest, _audit_service_pb2.TailAuditEventsResponse]  # type: ignore[assignment]
@@ -154,6 +178,29 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_audit_service_pb2.GetAuditEventResponse, _abc.Awaitable[_audit_service_pb2.GetAuditEventResponse]]:
         """Reads an event."""
+
+    @_abc_1.abstractmethod
+    def EraseSubject(
+        self,
+        request: _erasure_pb2.EraseSubjectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_erasure_pb2.EraseSubjectResponse, _abc.Awaitable[_erasure_pb2.EraseSubjectResponse]]:
+        """Erases a subject for good, from all collections and from the audit log: purges each document of
+        which any revision names it, deletes the payloads of all audit events that name it, and takes its
+        id and reason out of released legal holds. Nothing at all is erased while anything of it is under
+        legal hold (FAILED_PRECONDITION, LEGAL_HOLD). Only for callers who are granted all collections.
+        What is written or read of the subject while it runs may stay, so call it once more at the end.
+        It erases by subject_ids: an id that callers put into other documents' texts, or into names of
+        documents, is not found.
+        """
+
+    @_abc_1.abstractmethod
+    def GetDisclosureReport(
+        self,
+        request: _disclosure_pb2.GetDisclosureReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_disclosure_pb2.GetDisclosureReportResponse, _abc.Awaitable[_disclosure_pb2.GetDisclosureReportResponse]]:
+        """Who saw or changed what of one subject."""
 
     @_abc_1.abstractmethod
     def ListAuditEvents(

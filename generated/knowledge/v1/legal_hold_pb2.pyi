@@ -42,7 +42,8 @@ class LegalHold(_message.Message):
     """Why: 1 to 1,000 characters. Not in the audit log."""
     subject_id: _builtins.str
     """All documents that are about this subject, in any revision, in every collection, now and
-    later; 1 to 128 characters. Only for callers who are granted all collections.
+    later; 1 to 128 characters. Only for callers who are granted all collections. Of a released
+    hold whose subject was erased, its keyed hash, "subjects/{hash}"; then the reason is empty.
     """
     document: _builtins.str
     """"collections/{collection}/documents/{document}", all its revisions."""

@@ -1,5 +1,6 @@
 """What a request asks for, as the audit log may keep it: resource names as they are, and the text
-or vector of a query as its keyed hash, by which equal queries are known but none can be read.
+or vector of a query, and a subject, as keyed hashes, by which equal ones are known but none can be
+read.
 
 It is read from the message by the names of its fields, so that no service can forget it.
 """
@@ -14,6 +15,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from knowledged.names import LONGEST_ID
+from knowledged.subject_name import subject_name
 
 # Fields that hold names of resources, and those that hold an id of a resource to be made.
 _NAMES = {"name", "names", "parent", "collection", "collections", "document", "documents"}
@@ -24,6 +26,7 @@ _NAME = re.compile(
     "(collections(/[^/]+/(documents|chunks))*|auditEvents|legalHolds|providers)/[^/]+"
 )
 _LONGEST_NAME = 3 * (LONGEST_ID + 16)
+_SUBJECT = "subject_id"
 _DEEPEST = 3
 
 Getter = Callable[[Message], Iterator[str]]
@@ -51,6 +54,8 @@ class Asked:
         for field in kind.fields:
             if field.name in _IDS:
                 getters.append(_made(field.name, "parent" in kind.fields_by_name))
+            elif field.name == _SUBJECT:
+                getters.append(self._subject(field))
             elif queries and field.name in _QUERIES:
                 getters.append(self._query(field))
             elif field.type == FieldDescriptor.TYPE_STRING and field.name in _NAMES:
@@ -63,6 +68,12 @@ class Asked:
         def get(message: Message) -> Iterator[str]:
             for value in _values(message, field):
                 yield self._hashed(value)
+
+        return get
+
+    def _subject(self, field: FieldDescriptor) -> Getter:
+        def get(message: Message) -> Iterator[str]:
+            return (subject_name(self._key, str(v)) for v in _values(message, field))
 
         return get
 

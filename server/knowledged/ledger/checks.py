@@ -4,13 +4,14 @@ A check sees the entries in the order of the log and says what is wrong with one
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import zip_longest
 from typing import Any, ClassVar, Protocol
 
 from knowledged.audit_leaf import Leaf, MalformedEvent, Payload, commit, leaf_hash
 from knowledged.ledger.entry import Entry, readable
+from knowledged.ledger.pruning import Gone, announced, month_of
 from knowledged.ledger.tiles import HEIGHT, WIDTH, Tile, grow, open_tiles, split
 
 _ABSENT = object()
@@ -68,14 +69,34 @@ class Indices:
         return Fault(self.name, at, f"index {due} is due, {entry.log_index} follows")
 
 
-class Presence(OneRule):
-    """Each leaf has its event."""
+class Presence:
+    """Each leaf has its event, but where the log says that the month was pruned: then what is gone
+    of it is exactly what was announced. What begins later than the log is told by month alone."""
 
     name: ClassVar[str] = "presence"
 
-    def fault(self, entry: Entry, leaf: Leaf | None) -> str | None:
-        gone = entry.leaf is None and not entry.hidden
-        return f"the event {entry.event_id} is gone" if gone else None
+    def __init__(self, first: int = 0) -> None:
+        self._whole = first == 0
+        self._gone: dict[str, Gone] = {}
+        self._announced: dict[str, set[str]] = {}
+
+    def see(self, entry: Entry, leaf: Leaf | None) -> Fault | None:
+        if leaf is not None and (told := announced(leaf)):
+            self._announced.setdefault(told[0], set()).add(told[1])
+        if entry.leaf is None and not entry.hidden:
+            of_month = Gone(entry.event_id, entry.log_index)
+            self._gone.setdefault(month_of(entry.event_id), of_month).add(entry.log_index)
+        return None
+
+    def end(self) -> Iterator[Fault]:
+        """The months' faults, once all entries are seen; the first comes first."""
+        for month, gone in sorted(self._gone.items(), key=lambda each: each[1].begin):
+            digests = self._announced.get(month)
+            if digests is None:
+                yield Fault(self.name, gone.begin, f"the event {gone.first} is gone")
+            elif self._whole and gone.digest not in digests:
+                what = f"other events of {month} are gone than were pruned"
+                yield Fault(self.name, gone.begin, what, gone.end)
 
 
 class LeafHash(OneRule):
@@ -211,8 +232,8 @@ def _first_difference(tile: Tile, due: bytes, stored: bytes) -> int | None:
 
 def entry_checks(first: int = 0) -> list[Check]:
     """All that look at entries alone, for one run."""
-    rules = (Presence, LeafHash, LeafBytes, Columns, Commitment, PayloadColumns)
-    return [Indices(first), *(rule() for rule in rules)]
+    rules = (LeafHash, LeafBytes, Columns, Commitment, PayloadColumns)
+    return [Indices(first), Presence(first), *(rule() for rule in rules)]
 
 
 def _differing(one: Any, other: Any) -> str:

@@ -130,6 +130,7 @@ class DatabaseVerification:
         return self._tiles.due()
 
     def _end(self, size: int) -> None:
+        self._verifier.end()
         origin = self._head["origin"] if self._head else ""
         self.findings.extend(self._kept.faults(origin, size, self._roots.found, self._origins))
         self.findings.extend(_state_faults(self._head, self._roots))

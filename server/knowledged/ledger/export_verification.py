@@ -86,6 +86,7 @@ class ExportVerification:
                     self._told(verifier.entries, due - start)
         except ExportError as error:
             self._findings.add(Fault(FILE, start + verifier.entries, str(error)))
+        verifier.end()
         self._told(verifier.entries, due - start)
         return verifier
 

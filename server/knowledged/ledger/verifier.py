@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from knowledged.audit_leaf import Leaf, MalformedEvent
-from knowledged.ledger.checks import Check, Fault
+from knowledged.ledger.checks import Check, Fault, Presence
 from knowledged.ledger.entry import Entry
 
 
@@ -74,6 +74,12 @@ class Verifier:
         self.erased += entry.leaf is not None and entry.payload is None
         for check in self.checks:
             self.findings.add(check.see(entry, leaf))
+
+    def end(self) -> None:
+        """Once all entries are seen: what can only be told then."""
+        for check in self.checks:
+            if isinstance(check, Presence):
+                self.findings.extend(check.end())
 
 
 def _leaf(entry: Entry) -> Leaf | None:

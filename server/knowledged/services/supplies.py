@@ -35,7 +35,8 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Supplies:
-    """The parts of the server that services use. `wake_text_workers` says that text waits."""
+    """The parts of the server that services use. `wake_text_workers` says that text waits;
+    `subject_name` names a subject by its keyed hash."""
 
     database: Database
     directory: Directory
@@ -50,6 +51,7 @@ class Supplies:
     wake_text_workers: Callable[[], None]
     backlog: Backlog
     keys: KeyRing
+    subject_name: Callable[[str], str]
 
     async def answered(self, call: Call, key: RequestKey) -> Answered | None:
         """The answer this request had before, if it is a repeat; its receipt becomes the call's."""

@@ -81,7 +81,7 @@ async def get(conn: Connection, event_id: UUID, granted: list[str] | None) -> Au
     row = await conn.fetchrow(GET, event_id, granted)
     if row is None:
         raise NotFound("audit event: not found")
-    return _event(row)
+    return from_row(row)
 
 
 LIST: LiteralString = """
@@ -109,10 +109,11 @@ async def list_page(
     """One event more than the page's size, if there is one."""
     statement, parameters = page.statement(LIST, condition, 1)
     rows = await conn.fetch(statement, granted, *parameters)
-    return [_event(row) for row in rows]
+    return [from_row(row) for row in rows]
 
 
-def _event(row: Record) -> AuditEvent:
+def from_row(row: Record) -> AuditEvent:
+    """Of a row with the columns of `GET`."""
     return AuditEvent(
         row["event_id"],
         row["occurred_at"],

@@ -53,7 +53,7 @@ async def find(
 ) -> list[Doomed]:
     """The oldest documents that match, one more than `at_most` if there are more."""
     statement, parameters = Page(at_most, OLDEST_FIRST).statement(FIND, condition, 1)
-    return [_doomed(row) for row in await conn.fetch(statement, collection_uid, *parameters)]
+    return [from_row(row) for row in await conn.fetch(statement, collection_uid, *parameters)]
 
 
 _COUNT: tuple[LiteralString, LiteralString] = (
@@ -102,7 +102,7 @@ async def lock(conn: Connection, found: Sequence[Doomed]) -> list[Doomed]:
     uids = [doomed.document_uid for doomed in found]
     await conn.fetch(LOCK, uids)
     as_found = {(doomed.document_uid, doomed.revision) for doomed in found}
-    locked = [_doomed(row) for row in await conn.fetch(LOCKED, uids)]
+    locked = [from_row(row) for row in await conn.fetch(LOCKED, uids)]
     return [doomed for doomed in locked if (doomed.document_uid, doomed.revision) in as_found]
 
 
@@ -138,7 +138,7 @@ DUE: LiteralString = """
 
 async def due(conn: Connection, at_most: int) -> list[Doomed]:
     """Deleted documents whose time is over, locked until the transaction ends."""
-    found = [_doomed(row) for row in await conn.fetch(DUE, at_most)]
+    found = [from_row(row) for row in await conn.fetch(DUE, at_most)]
     return [doomed for doomed in await lock(conn, found) if not doomed.held]
 
 
@@ -229,7 +229,8 @@ async def purge(
     )
 
 
-def _doomed(row: Record) -> Doomed:
+def from_row(row: Record) -> Doomed:
+    """Of a row with the columns of `FIND`."""
     return Doomed(
         row["document_uid"],
         row["collection_uid"],
