@@ -184,8 +184,15 @@ async def upsert(
     conn: Connection, mutation: Mutation, owner: Owner, at: datetime, given: list[GivenChunk]
 ) -> dict[str, tuple[UUID, datetime]]:
     """Writes all chunks; their uids and creation times by id, empty if the request is a repeat."""
-    rows = await conn.fetch(
-        UPSERT,
+    rows = await conn.fetch(UPSERT, *upsertion(mutation, owner, at, given))
+    return {row["chunk_id"]: (row["chunk_uid"], row["create_time"]) for row in rows}
+
+
+def upsertion(
+    mutation: Mutation, owner: Owner, at: datetime, given: list[GivenChunk]
+) -> tuple[object, ...]:
+    """The parameters of `UPSERT`."""
+    return (
         *mutation.parameters(),
         owner.document_uid,
         at,
@@ -200,7 +207,6 @@ async def upsert(
         [chunk.fields for chunk in given],
         owner.space_uid,
     )
-    return {row["chunk_id"]: (row["chunk_uid"], row["create_time"]) for row in rows}
 
 
 # The document's row is locked at its latest; `snapshot` says whether that is what the rest of the
