@@ -121,7 +121,8 @@ class ChunkIntake:
         given = [each for each in read if isinstance(each, Given)]
         async with self._supplies.database.transaction(self._call.left) as conn:
             owners = await self._owners(conn, space, given)
-            there = await chunk_intake.held(conn, _wanted(owners, given))
+            uid = space.collection.collection_uid
+            there = await chunk_intake.held(conn, uid, _wanted(owners, given))
             decided = [
                 self._decided(space, each, owners[each.document_id], there)
                 if isinstance(each, Given)

@@ -75,15 +75,17 @@ async def lock_documents(
 
 HELD: LiteralString = """
     select k.document_uid, k.chunk_id
-      from unnest($1::uuid[], $2::text[]) as w (document_uid, chunk_id)
+      from unnest($2::uuid[], $3::text[]) as w (document_uid, chunk_id)
       join knowledge.chunk k on k.document_uid = w.document_uid and k.chunk_id = w.chunk_id
+     where k.collection_uid = $1::uuid
 """
 
 
-async def held(conn: Connection, chunks: Sequence[Key]) -> set[Key]:
+async def held(conn: Connection, collection_uid: UUID, chunks: Sequence[Key]) -> set[Key]:
     """Which of these are there already."""
     uids, ids = [uid for uid, _ in chunks], [chunk_id for _, chunk_id in chunks]
-    return {(row["document_uid"], row["chunk_id"]) for row in await conn.fetch(HELD, uids, ids)}
+    rows = await conn.fetch(HELD, collection_uid, uids, ids)
+    return {(row["document_uid"], row["chunk_id"]) for row in rows}
 
 
 @dataclass(frozen=True, slots=True)
