@@ -1,6 +1,7 @@
 """How chunks of a stream come in: read and checked together, embedded where they bring no vector,
 then one transaction writes them, an event for each document, and how far the session is."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -72,7 +73,9 @@ class ChunkIntake:
     async def _bring_run(self, run: Sequence[pb.IngestItem], settle: Settle) -> list[Outcome]:
         """Items of different chunks, in one transaction."""
         async for space in self._supplies.directory.attempts(self._call, self._collection_id):
-            read = await self._embedded(space, self._read(space, run))
+            # In a thread: most of it is counting tokens, and other calls need not wait for that.
+            read = await asyncio.to_thread(self._read, space, run)
+            read = await self._embedded(space, read)
             try:
                 return await self._written(space, read, settle)
             except NotWritten:

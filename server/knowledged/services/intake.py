@@ -1,17 +1,14 @@
 """The stream protocol by which many items come in, for whichever items: docs/streams.md.
 
-What is read is settled before more is read, so a stream holds one batch in memory, whatever its
-caller sends: gRPC's flow control makes it wait.
+A stream holds two batches in memory, whatever its caller sends: one that is settled, and one that
+is read meanwhile. Then gRPC's flow control makes the caller wait.
 """
 
-import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID, uuid4
-
-from google.protobuf.message import Message
 
 from knowledge.v1 import intake_pb2 as pb
 from knowledged.call import Call
@@ -19,14 +16,12 @@ from knowledged.checks import Checks
 from knowledged.database import Connection
 from knowledged.errors import Conflict, DomainError, Invalid, Violation, WrongState, status_of
 from knowledged.services import pack
+from knowledged.services.incoming import Incoming
 from knowledged.services.supplies import Supplies
 from knowledged.store import intake_sessions
 from knowledged.store.intake_sessions import Outcome, Session, SessionKey, State
 
 BATCH_ITEMS = 100
-BATCH_BYTES = 4 * 1024 * 1024
-# Items that come after a shorter pause than this are settled together.
-_PAUSE_SECONDS = 0.02
 
 
 class Numbered(Protocol):
@@ -122,7 +117,7 @@ class Intake(Generic[Item]):
             missed = await intake_sessions.outcomes(conn, self._session.session_uid, acknowledged)
         for n in range(0, len(missed), self._batch_items):
             yield _acks(missed[n : n + self._batch_items])
-        async with aclosing(_batches(messages, self._batch_items)) as batches:
+        async with aclosing(Incoming(messages, self._batch_items).batches()) as batches:
             async for batch in batches:
                 yield _acks(await bring(self._items(batch), self._settle))
 
@@ -160,33 +155,6 @@ def _arguments_hash(start: Any) -> bytes:
     arguments.CopyFrom(start)
     arguments.ClearField("session")
     return hashlib.sha256(arguments.SerializeToString(deterministic=True)).digest()
-
-
-async def _batches(messages: AsyncGenerator[Any], most: int) -> AsyncGenerator[list[Any]]:
-    """Messages that come without a pause, together, as long as they are few and small."""
-    coming = _next(messages)
-    try:
-        while (first := await coming) is not None:
-            batch, room = [first], BATCH_BYTES - first.ByteSize()
-            coming = _next(messages)
-            while len(batch) < most and room > 0 and (more := await _soon(coming)):
-                batch.append(more)
-                room -= more.ByteSize()
-                coming = _next(messages)
-            yield batch
-    finally:
-        coming.cancel()
-        await asyncio.wait([coming])
-
-
-def _next(messages: AsyncGenerator[Any]) -> asyncio.Future[Message | None]:
-    return asyncio.ensure_future(anext(messages, None))
-
-
-async def _soon(coming: asyncio.Future[Message | None]) -> Message | None:
-    """The next message, if it comes before the pause is over; it stays to come otherwise."""
-    done, _ = await asyncio.wait([coming], timeout=_PAUSE_SECONDS)
-    return coming.result() if done else None
 
 
 def failed(sequence: int, error: DomainError) -> Outcome:
