@@ -18,7 +18,7 @@ async def told(conn: Connection, made: Document) -> tuple[int, int]:
 async def test_a_document_waits_as_long_as_one_of_its_chunks_does(database: Database) -> None:
     vectors = np.eye(4, dtype=np.float32)
     async with database.write() as conn:
-        collection = await make_collection(conn, dimension=4)
+        collection = await make_collection(conn, "c")
         made = await make_document(conn, collection, "a")
         await add_chunks(conn, collection, made, vectors)
         assert await told(conn, made) == (ACTIVE, 4)
