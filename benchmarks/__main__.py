@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks import (
     auditing,
     embedding,
+    ingesting,
     ledger,
     listing,
     processes,
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--quality", action="store_true", help="how well searches find")
     parser.add_argument("--ledger", action="store_true", help="the audit log's own rows alone")
+    parser.add_argument("--ingest", action="store_true", help="chunks with their vectors alone")
     parser.add_argument("--searches", action="store_true", help="kinds of searches")
     parser.add_argument("--set", type=Path, help="a set in BEIR's layout, for --quality")
     arguments = parser.parse_args()
@@ -69,6 +71,8 @@ def main() -> None:
         kind, measured = "ledger", _ledger_rows(SHORT if arguments.short else FULL)
     elif arguments.quality:
         kind, measured = "quality", _quality(arguments.set or _set_from_make())
+    elif arguments.ingest:
+        kind, measured = "ingest", _ingest_rows(SHORT if arguments.short else FULL)
     elif arguments.searches:
         kind, measured = "searches", _searches()
     else:
@@ -92,6 +96,7 @@ def _speed(*, short: bool) -> list[Row]:
             return [
                 *_rows(bench, size),
                 *auditing.audit_rows(bench, folder),
+                *ingesting.ingest_rows(apart, service, size.rounds),
                 *_ledger_rows(size),
                 *start,
             ]
@@ -122,6 +127,11 @@ def _rows(bench: Bench, size: Size) -> list[Row]:
 
 def _ledger_rows(size: Size) -> list[Row]:
     return ledger.ledger_rows(size.rounds, _EVENTS)
+
+
+def _ingest_rows(size: Size) -> list[Row]:
+    with new_data_folder() as folder, serving(folder) as service, Apart() as apart:
+        return ingesting.ingest_rows(apart, service, size.rounds)
 
 
 def _start_seconds(folder: Path) -> float:

@@ -1,6 +1,6 @@
 """A caller of the service: a channel with its token on every call."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,7 +9,7 @@ import grpc.aio
 from knowledge.v1.knowledge_service_pb2_grpc import KnowledgeServiceStub
 from knowledge.v1.vector_service_pb2_grpc import VectorServiceStub
 
-Rpc = Callable[[Any], Awaitable[Any]]
+Rpc = Callable[[Any], Any]
 
 
 class Caller:
@@ -29,6 +29,7 @@ class Caller:
         self.list_documents = bound(knowledge.ListDocuments)
         self.get_document = bound(knowledge.GetDocument)
         self.upsert_chunks = bound(vector.UpsertChunks)
+        self.ingest_chunks = bound(vector.IngestChunks)
         self.search = bound(vector.Search)
         self.batch_search = bound(vector.BatchSearch)
 

@@ -61,6 +61,7 @@ from knowledged.services.erasing import Erasures
 from knowledged.services.exchange import Exchange
 from knowledged.services.health import Health
 from knowledged.services.index_reports import IndexReports
+from knowledged.services.ingesting import Ingesting
 from knowledged.services.legal_holds import LegalHolds
 from knowledged.services.listing import Lists, PageSizes
 from knowledged.services.log_streams import LogStreams
@@ -122,6 +123,7 @@ def services(supplies: Supplies) -> dict[str, tuple[object, ...]]:
         ),
         "knowledge.v1.VectorService": (
             Chunks(supplies),
+            Ingesting(supplies),
             Search(supplies),
             IndexReports(supplies),
         ),

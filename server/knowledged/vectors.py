@@ -1,5 +1,6 @@
 """Vectors as callers give them: little-endian float32, checked before anything is stored."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +37,18 @@ class VectorRule:
         if len(vector) != 4 * self.dimension:
             return f"{len(vector)} bytes; {self.dimension} float32 values take {4 * self.dimension}"
         return self._value_fault(np.frombuffer(vector, "<f4"))
+
+    def faults(self, vectors: Sequence[bytes]) -> list[str | None]:
+        """As `fault` of each, in one step for all those that are surely good."""
+        if any(len(vector) != 4 * self.dimension for vector in vectors):
+            return [self.fault(vector) for vector in vectors]
+        values = np.frombuffer(b"".join(vectors), "<f4").reshape(-1, self.dimension)
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = np.einsum("ij,ij->i", values, values)
+        good = (squares > _SURELY_FELT) & (squares < FLOAT16_MAX**2)
+        return [
+            None if sure else self.fault(vector) for sure, vector in zip(good, vectors, strict=True)
+        ]
 
     def _value_fault(self, values: NDArray[np.float32]) -> str | None:
         with np.errstate(over="ignore", invalid="ignore"):

@@ -99,6 +99,7 @@ def requests(name: str, event_id: str) -> dict[str, Message]:
         f"{VECTOR}UpsertChunks": v.UpsertChunksRequest(
             parent=document, chunks=[ch.Chunk(chunk_id="x", content="a text")]
         ),
+        f"{VECTOR}IngestChunks": v.IngestChunksRequest(start=v.IngestStart(parent=document)),
         f"{VECTOR}GetChunk": v.GetChunkRequest(name=chunk),
         f"{VECTOR}ListChunks": v.ListChunksRequest(parent=document),
         f"{VECTOR}DeleteChunk": v.DeleteChunkRequest(name=chunk),
@@ -178,6 +179,7 @@ ALLOWED = {
     f"{KNOWLEDGE}BatchUpdateDocuments": {"writer", "admin"},
     f"{KNOWLEDGE}BatchDeleteDocuments": {"writer", "admin"},
     f"{VECTOR}UpsertChunks": {"writer", "admin"},
+    f"{VECTOR}IngestChunks": {"writer", "admin"},
     f"{VECTOR}GetChunk": {"reader", "writer", "admin"},
     f"{VECTOR}ListChunks": {"reader", "writer", "admin"},
     f"{VECTOR}DeleteChunk": {"writer", "admin"},

@@ -28,6 +28,20 @@ def float16_accepts(data: bytes) -> bool:
 
 
 @unhurried
+@given(
+    st.lists(st.one_of(st.binary(max_size=20), st.lists(FLOATS, min_size=4, max_size=4))),
+    st.sampled_from([COSINE, L2, INNER_PRODUCT]),
+)
+def test_a_batch_is_judged_as_each_of_its_vectors_alone(
+    drawn: list[bytes | list[float]], distance: int
+) -> None:
+    batch = [each if isinstance(each, bytes) else vector(*each) for each in drawn]
+    for vectors in (batch, [each for each in batch if len(each) == 16]):
+        rule = VectorRule(4, distance)
+        assert rule.faults(vectors) == [rule.fault(each) for each in vectors]
+
+
+@unhurried
 @given(st.lists(FLOATS, min_size=4, max_size=4), st.sampled_from([COSINE, L2, INNER_PRODUCT]))
 def test_exactly_those_that_the_index_can_hold_are_good(values: list[float], distance: int) -> None:
     data = vector(*values)

@@ -169,7 +169,7 @@ class IntakeAck(_message.Message):
     name: _builtins.str
     """The resource that is there; of a duplicate the one that was there before. Empty when it failed."""
     revision: _builtins.int
-    """Its revision."""
+    """Its revision; 0 for a chunk, which has none."""
     @_builtins.property
     def receipt(self) -> _audit_receipt_pb2.AuditReceipt:
         """Of the audit event, when something was written."""

@@ -14,6 +14,7 @@ from knowledge.v1 import audit_receipt_pb2 as _audit_receipt_pb2
 from knowledge.v1 import chunk_pb2 as _chunk_pb2
 from knowledge.v1 import collection_pb2 as _collection_pb2
 from knowledge.v1 import document_pb2 as _document_pb2
+from knowledge.v1 import intake_pb2 as _intake_pb2
 from knowledge.v1 import vector_pb2 as _vector_pb2
 import builtins as _builtins
 import sys
@@ -237,6 +238,154 @@ class UpsertChunksResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpsertChunksResponse: _TypeAlias = UpsertChunksResponse  # noqa: Y015
+
+@_typing.final
+class IngestChunksRequest(_message.Message):
+    """A start, then items."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def start(self) -> Global___IngestStart:
+        """The first message, and no other."""
+
+    @_builtins.property
+    def item(self) -> Global___IngestItem:
+        """Every other message."""
+
+    def __init__(
+        self,
+        *,
+        start: Global___IngestStart | None = ...,
+        item: Global___IngestItem | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "message", b"message", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "message", b"message", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["start", "item"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___IngestChunksRequest: _TypeAlias = IngestChunksRequest  # noqa: Y015
+
+@_typing.final
+class IngestStart(_message.Message):
+    """Where chunks go, and what is done with those that are there already."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    CREATE_MISSING_DOCUMENTS_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """"collections/{collection}/documents/{document}": all chunks are of this document; or
+    "collections/{collection}": each item names its document.
+    """
+    mode: Global___WriteMode.ValueType
+    """What to do with ids that are there or missing. INSERT_ONLY: one that is there is a DUPLICATE, and
+    nothing is written. UPDATE_ONLY: one that is missing fails, NOT_FOUND. Default: WRITE_MODE_UPSERT.
+    """
+    create_missing_documents: _builtins.bool
+    """A document that is missing is made, empty and with origin CALLER, with an audit event of its own,
+    when a chunk of it is written. UPDATE_ONLY makes none. Default: false; the item fails, NOT_FOUND.
+    """
+    @_builtins.property
+    def session(self) -> _intake_pb2.IntakeSession:
+        """To go on after a break. Default: a new session."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        session: _intake_pb2.IntakeSession | None = ...,
+        mode: Global___WriteMode.ValueType = ...,
+        create_missing_documents: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_missing_documents", b"create_missing_documents", "mode", b"mode", "parent", b"parent", "session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IngestStart: _TypeAlias = IngestStart  # noqa: Y015
+
+@_typing.final
+class IngestItem(_message.Message):
+    """A chunk."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    DOCUMENT_ID_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """1 for the first of the session, then one more each."""
+    document_id: _builtins.str
+    """The chunk's document: 1 to 128 printable characters without "/". Its origin must be CALLER. Empty
+    when the start names the document.
+    """
+    @_builtins.property
+    def chunk(self) -> _chunk_pb2.Chunk:
+        """Needs a chunk_id, and content, an embedding, or both; without an embedding the server embeds the
+        content. What is output only is ignored.
+        """
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        document_id: _builtins.str = ...,
+        chunk: _chunk_pb2.Chunk | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "document_id", b"document_id", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IngestItem: _TypeAlias = IngestItem  # noqa: Y015
+
+@_typing.final
+class IngestChunksResponse(_message.Message):
+    """Answers to an ingest. Acks name chunks; these have no revision."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STARTED_FIELD_NUMBER: _builtins.int
+    ACKS_FIELD_NUMBER: _builtins.int
+    FINISHED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def started(self) -> _intake_pb2.IntakeStarted:
+        """The first answer."""
+
+    @_builtins.property
+    def acks(self) -> _intake_pb2.IntakeAcks:
+        """What became of items."""
+
+    @_builtins.property
+    def finished(self) -> _intake_pb2.IntakeFinished:
+        """The last answer."""
+
+    def __init__(
+        self,
+        *,
+        started: _intake_pb2.IntakeStarted | None = ...,
+        acks: _intake_pb2.IntakeAcks | None = ...,
+        finished: _intake_pb2.IntakeFinished | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "finished", b"finished", "message", b"message", "started", b"started"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "finished", b"finished", "message", b"message", "started", b"started"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["started", "acks", "finished"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___IngestChunksResponse: _TypeAlias = IngestChunksResponse  # noqa: Y015
 
 @_typing.final
 class GetChunkRequest(_message.Message):

@@ -40,6 +40,11 @@ class VectorServiceStub:
                 request_serializer=knowledge_dot_v1_dot_vector__service__pb2.UpsertChunksRequest.SerializeToString,
                 response_deserializer=knowledge_dot_v1_dot_vector__service__pb2.UpsertChunksResponse.FromString,
                 _registered_method=True)
+        self.IngestChunks = channel.stream_stream(
+                '/knowledge.v1.VectorService/IngestChunks',
+                request_serializer=knowledge_dot_v1_dot_vector__service__pb2.IngestChunksRequest.SerializeToString,
+                response_deserializer=knowledge_dot_v1_dot_vector__service__pb2.IngestChunksResponse.FromString,
+                _registered_method=True)
         self.GetChunk = channel.unary_unary(
                 '/knowledge.v1.VectorService/GetChunk',
                 request_serializer=knowledge_dot_v1_dot_vector__service__pb2.GetChunkRequest.SerializeToString,
@@ -98,6 +103,16 @@ class VectorServiceServicer:
 
     def UpsertChunks(self, request, context):
         """Writes chunks of a document with origin CALLER: all of them or none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def IngestChunks(self, request_iterator, context):
+        """Writes many chunks of documents with origin CALLER, by the stream protocol of intake.proto. Each
+        item ends by itself; those that come together, at most 500, are committed together, with one audit
+        event for each document among them. An item that breaks a rule fails alone; a message over the
+        message limit ends the stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -181,6 +196,11 @@ def add_VectorServiceServicer_to_server(servicer, server):
                     request_deserializer=knowledge_dot_v1_dot_vector__service__pb2.UpsertChunksRequest.FromString,
                     response_serializer=knowledge_dot_v1_dot_vector__service__pb2.UpsertChunksResponse.SerializeToString,
             ),
+            'IngestChunks': grpc.stream_stream_rpc_method_handler(
+                    servicer.IngestChunks,
+                    request_deserializer=knowledge_dot_v1_dot_vector__service__pb2.IngestChunksRequest.FromString,
+                    response_serializer=knowledge_dot_v1_dot_vector__service__pb2.IngestChunksResponse.SerializeToString,
+            ),
             'GetChunk': grpc.unary_unary_rpc_method_handler(
                     servicer.GetChunk,
                     request_deserializer=knowledge_dot_v1_dot_vector__service__pb2.GetChunkRequest.FromString,
@@ -260,6 +280,33 @@ class VectorService:
             '/knowledge.v1.VectorService/UpsertChunks',
             knowledge_dot_v1_dot_vector__service__pb2.UpsertChunksRequest.SerializeToString,
             knowledge_dot_v1_dot_vector__service__pb2.UpsertChunksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IngestChunks(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/knowledge.v1.VectorService/IngestChunks',
+            knowledge_dot_v1_dot_vector__service__pb2.IngestChunksRequest.SerializeToString,
+            knowledge_dot_v1_dot_vector__service__pb2.IngestChunksResponse.FromString,
             options,
             channel_credentials,
             insecure,

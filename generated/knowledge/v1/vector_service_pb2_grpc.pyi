@@ -35,6 +35,12 @@ class VectorServiceStub:
     def __new__(cls, channel: _aio.Channel) -> VectorServiceAsyncStub: ...
     UpsertChunks: _grpc.UnaryUnaryMultiCallable[_vector_service_pb2.UpsertChunksRequest, _vector_service_pb2.UpsertChunksResponse]
     """Writes chunks of a document with origin CALLER: all of them or none."""
+    IngestChunks: _grpc.StreamStreamMultiCallable[_vector_service_pb2.IngestChunksRequest, _vector_service_pb2.IngestChunksResponse]
+    """Writes many chunks of documents with origin CALLER, by the stream protocol of intake.proto. Each
+    item ends by itself; those that come together, at most 500, are committed together, with one audit
+    event for each document among them. An item that breaks a rule fails alone; a message over the
+    message limit ends the stream.
+    """
     GetChunk: _grpc.UnaryUnaryMultiCallable[_vector_service_pb2.GetChunkRequest, _vector_service_pb2.GetChunkResponse]
     """Reads a chunk."""
     ListChunks: _grpc.UnaryUnaryMultiCallable[_vector_service_pb2.ListChunksRequest, _vector_service_pb2.ListChunksResponse]
@@ -63,6 +69,12 @@ class VectorServiceAsyncStub(VectorServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     UpsertChunks: _aio.UnaryUnaryMultiCallable[_vector_service_pb2.UpsertChunksRequest, _vector_service_pb2.UpsertChunksResponse]  # type: ignore[assignment]
     """Writes chunks of a document with origin CALLER: all of them or none."""
+    IngestChunks: _aio.StreamStreamMultiCallable[_vector_service_pb2.IngestChunksRequest, _vector_service_pb2.IngestChunksResponse]  # type: ignore[assignment]
+    """Writes many chunks of documents with origin CALLER, by the stream protocol of intake.proto. Each
+    item ends by itself; those that come together, at most 500, are committed together, with one audit
+    event for each document among them. An item that breaks a rule fails alone; a message over the
+    message limit ends the stream.
+    """
     GetChunk: _aio.UnaryUnaryMultiCallable[_vector_service_pb2.GetChunkRequest, _vector_service_pb2.GetChunkResponse]  # type: ignore[assignment]
     """Reads a chunk."""
     ListChunks: _aio.UnaryUnaryMultiCallable[_vector_service_pb2.ListChunksRequest, _vector_service_pb2.ListChunksResponse]  # type: ignore[assignment]
@@ -94,6 +106,18 @@ class VectorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_vector_service_pb2.UpsertChunksResponse, _abc.Awaitable[_vector_service_pb2.UpsertChunksResponse]]:
         """Writes chunks of a document with origin CALLER: all of them or none."""
+
+    @_abc_1.abstractmethod
+    def IngestChunks(
+        self,
+        request_iterator: _MaybeAsyncIterator[_vector_service_pb2.IngestChunksRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_vector_service_pb2.IngestChunksResponse], _abc.AsyncIterator[_vector_service_pb2.IngestChunksResponse]]:
+        """Writes many chunks of documents with origin CALLER, by the stream protocol of intake.proto. Each
+        item ends by itself; those that come together, at most 500, are committed together, with one audit
+        event for each document among them. An item that breaks a rule fails alone; a message over the
+        message limit ends the stream.
+        """
 
     @_abc_1.abstractmethod
     def GetChunk(

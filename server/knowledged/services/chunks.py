@@ -9,7 +9,7 @@ from knowledged.errors import AlreadyExists, NotFound, WrongState
 from knowledged.names import chunk_of, document_name, document_of
 from knowledged.services import pack
 from knowledged.services.drafts import CALLER
-from knowledged.services.given_chunks import GivenChunks
+from knowledged.services.given_chunks import GivenChunks, not_the_callers
 from knowledged.services.listing import by_attribute, filter_condition
 from knowledged.services.recording import Change, mutation, request_key
 from knowledged.services.supplies import Supplies, granted
@@ -152,13 +152,8 @@ class Chunks:
 
 def _why_not(end: Deleted) -> Exception:
     if end.origin is not None and end.origin != CALLER and end.there:
-        return _not_the_callers()
+        return not_the_callers()
     return NotFound("chunk: not found")
-
-
-def _not_the_callers() -> WrongState:
-    message = "the server makes this document's chunks; only those of origin CALLER can be written"
-    return WrongState(message, reason="ORIGIN_MISMATCH")
 
 
 async def _changed_meanwhile(
@@ -173,7 +168,7 @@ async def _changed_meanwhile(
 
 async def _check(conn: Connection, owner: Owner, request: pb.UpsertChunksRequest) -> None:
     if owner.origin != CALLER:
-        raise _not_the_callers()
+        raise not_the_callers()
     if request.mode not in (pb.WRITE_MODE_INSERT_ONLY, pb.WRITE_MODE_UPDATE_ONLY):
         return
     there = await chunk_changes.existing(

@@ -10,11 +10,11 @@ from knowledged.call import Call
 from knowledged.checks import Checks
 from knowledged.database import Connection
 from knowledged.declared_fields import DOCUMENT, type_faults
-from knowledged.errors import AlreadyExists, DomainError, Invalid, WrongState, status_of
+from knowledged.errors import AlreadyExists, DomainError, Invalid, WrongState
 from knowledged.names import new_id
 from knowledged.services.drafts import SERVER
 from knowledged.services.found_documents import following
-from knowledged.services.intake import Settle
+from knowledged.services.intake import Settle, failed
 from knowledged.services.recording import Change, mutation
 from knowledged.services.recutting import Recut, cut_new, recut
 from knowledged.services.supplies import Supplies
@@ -93,7 +93,7 @@ class DocumentIntake:
         names = self._collection_id, document_id
         row = self._supplies.drafts.document(checks, item.document, names, datetime.now(UTC))
         if checks.violations:
-            return _failed(item.sequence, Invalid(*checks.violations))
+            return failed(item.sequence, Invalid(*checks.violations))
         unique = self._start.unique_content or not item.document_id
         return Draft(item, row, unique and bool(row.content))
 
@@ -130,7 +130,7 @@ class DocumentIntake:
                 return self._creation(space, draft, held)
             return self._change(space, draft, old)
         except DomainError as error:
-            return _failed(draft.item.sequence, error)
+            return failed(draft.item.sequence, error)
 
     def _creation(self, space: Space, draft: Draft, held: Held) -> Step | Outcome:
         row, sequence = draft.row, draft.item.sequence
@@ -229,17 +229,6 @@ def _runs(drafts: Sequence[Draft | Outcome]) -> Iterator[list[Draft | Outcome]]:
         run.append(draft)
     if run:
         yield run
-
-
-def _failed(sequence: int, error: DomainError) -> Outcome:
-    status = status_of(error)
-    return Outcome(
-        sequence,
-        State.FAILED,
-        code=status.code,
-        reason=status.reason,
-        message=status.message,
-    )
 
 
 def _values(row: Document) -> tuple[object, ...]:

@@ -11,6 +11,7 @@ from knowledge.v1.vector_pb2 import Vector
 from knowledged.checks import Checks
 from knowledged.declared_fields import CHUNK, DOCUMENT, stored_fields, type_faults
 from knowledged.embedding.provider_faults import ProviderAway
+from knowledged.errors import WrongState
 from knowledged.services.json_struct import to_json
 from knowledged.store.chunk_changes import GivenChunk
 from knowledged.store.collections import Space
@@ -42,7 +43,17 @@ class GivenChunks:
             checks.id(f"chunks[{place}].chunk_id", chunk_id)
         if len(set(ids)) < len(ids):
             checks.fault("chunks", "an id stands in them more than once")
-        return [self._row(checks, f"chunks[{i}]", message) for i, message in enumerate(messages)]
+        rows = [self.row(checks, f"chunks[{i}]", each) for i, each in enumerate(messages)]
+        for place, fault in self.vector_faults(rows).items():
+            checks.fault(f"chunks[{place}].embedding", fault)
+        return rows
+
+    def vector_faults(self, rows: Sequence[GivenChunk]) -> dict[int, str]:
+        """What is wrong with given vectors, by their rows' places."""
+        rule = VectorRule(self.space.collection.dimension, self.space.collection.distance)
+        given = {i: row.embedding for i, row in enumerate(rows) if row.embedding is not None}
+        faults = zip(given, rule.faults(list(given.values())), strict=True)
+        return {place: fault for place, fault in faults if fault}
 
     async def embedded(
         self, rows: list[GivenChunk], seconds_left: float | None
@@ -74,7 +85,8 @@ class GivenChunks:
         fields = stored_fields(self.space.collection.filter_fields, DOCUMENT, metadata)
         return [replace(row, fields=row.fields | fields) for row in rows] if fields else rows
 
-    def _row(self, checks: Checks, at: str, message: ChunkMessage) -> GivenChunk:
+    def row(self, checks: Checks, at: str, message: ChunkMessage) -> GivenChunk:
+        """The row of one chunk, its vector yet unchecked."""
         has_vector = message.HasField("embedding")
         checks.text(f"{at}.content", message.content, LONGEST_CHUNK, required=not has_vector)
         checks.number(f"{at}.ordinal", message.ordinal, 0, 2**31 - 1)
@@ -90,13 +102,11 @@ class GivenChunks:
             metadata,
             message.ordinal,
             self.text.tokens(self.space, message.content) if message.content else 0,
-            self._vector(checks, at, message.embedding) if has_vector else None,
+            vector_bytes(message.embedding) if has_vector else None,
             stored_fields(declared, CHUNK, metadata),
         )
 
-    def _vector(self, checks: Checks, at: str, message: Vector) -> bytes:
-        vector, collection = vector_bytes(message), self.space.collection
-        rule = VectorRule(collection.dimension, collection.distance)
-        if fault := rule.fault(vector):
-            checks.fault(f"{at}.embedding", fault)
-        return vector
+
+def not_the_callers() -> WrongState:
+    message = "the server makes this document's chunks; only those of origin CALLER can be written"
+    return WrongState(message, reason="ORIGIN_MISMATCH")

@@ -1,33 +1,27 @@
 """The stream protocol by which many items come in, for whichever items: docs/streams.md.
 
-What is read is settled before more is read, so a stream holds one batch in memory, whatever its
-caller sends: gRPC's flow control makes it wait.
+A stream holds two batches in memory, whatever its caller sends: one that is settled, and one that
+is read meanwhile. Then gRPC's flow control makes the caller wait.
 """
 
-import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID, uuid4
 
-from google.protobuf.message import Message
-
 from knowledge.v1 import intake_pb2 as pb
 from knowledged.call import Call
 from knowledged.checks import Checks
 from knowledged.database import Connection
-from knowledged.errors import Conflict, Invalid, Violation, WrongState
+from knowledged.errors import Conflict, DomainError, Invalid, Violation, WrongState, status_of
 from knowledged.services import pack
+from knowledged.services.incoming import Incoming
 from knowledged.services.supplies import Supplies
 from knowledged.store import intake_sessions
 from knowledged.store.intake_sessions import Outcome, Session, SessionKey, State
 
 BATCH_ITEMS = 100
-BATCH_BYTES = 4 * 1024 * 1024
-CREDIT = 4 * BATCH_ITEMS
-# Items that come after a shorter pause than this are settled together.
-_PAUSE_SECONDS = 0.02
 
 
 class Numbered(Protocol):
@@ -65,18 +59,36 @@ def session_id_of(checks: Checks, start: Any) -> UUID:
 
 
 class Intake(Generic[Item]):
-    """One stream of a session. Made by `open`, before anything is answered."""
+    """One stream of a session. Made by `open`, before anything is answered.
 
-    def __init__(self, supplies: Supplies, call: Call, key: SessionKey, session: Session) -> None:
+    At most `batch_items` are settled together; four times as many may be under way.
+    """
+
+    def __init__(
+        self,
+        supplies: Supplies,
+        call: Call,
+        key: SessionKey,
+        session: Session,
+        batch_items: int,
+    ) -> None:
         self._supplies = supplies
         self._call = call
         self._key = key
         self._session = session
+        self._batch_items = batch_items
+        self._credit = 4 * batch_items
         self._settled = session.resume_after
 
     @classmethod
     async def open(
-        cls, supplies: Supplies, call: Call, session_id: UUID, start: Any, collection_uid: UUID
+        cls,
+        supplies: Supplies,
+        call: Call,
+        session_id: UUID,
+        start: Any,
+        collection_uid: UUID,
+        batch_items: int = BATCH_ITEMS,
     ) -> "Intake[Item]":
         """Goes on with the session, or begins it. Raises Invalid when it had another start,
         WrongState when its caller has read more than the server knows."""
@@ -88,13 +100,13 @@ class Intake(Generic[Item]):
             raise Invalid(Violation("start", "the session was begun with another one"))
         if start.session.acknowledged > session.resume_after:
             raise WrongState("the session is not known any more; begin a new one")
-        return cls(supplies, call, key, session)
+        return cls(supplies, call, key, session, batch_items)
 
     def started(self) -> pb.IntakeStarted:
         return pb.IntakeStarted(
             session_id=str(self._key.session_id),
             resume_after=self._session.resume_after,
-            credit=CREDIT,
+            credit=self._credit,
         )
 
     async def acks(
@@ -103,9 +115,9 @@ class Intake(Generic[Item]):
         """First those that the caller of an earlier stream has not read, then the items'."""
         async with self._supplies.database.read(self._call.left) as conn:
             missed = await intake_sessions.outcomes(conn, self._session.session_uid, acknowledged)
-        for n in range(0, len(missed), BATCH_ITEMS):
-            yield _acks(missed[n : n + BATCH_ITEMS])
-        async with aclosing(_batches(messages)) as batches:
+        for n in range(0, len(missed), self._batch_items):
+            yield _acks(missed[n : n + self._batch_items])
+        async with aclosing(Incoming(messages, self._batch_items).batches()) as batches:
             async for batch in batches:
                 yield _acks(await bring(self._items(batch), self._settle))
 
@@ -131,7 +143,7 @@ class Intake(Generic[Item]):
         return [message.item for message in batch]
 
     async def _settle(self, conn: Connection, outcomes: Sequence[Outcome]) -> None:
-        if not await intake_sessions.advance(conn, self._session, outcomes, CREDIT):
+        if not await intake_sessions.advance(conn, self._session, outcomes, self._credit):
             message = "another stream goes on with this session"
             raise Conflict(message, reason="CONCURRENT_CHANGE")
         self._settled = outcomes[-1].sequence
@@ -145,31 +157,16 @@ def _arguments_hash(start: Any) -> bytes:
     return hashlib.sha256(arguments.SerializeToString(deterministic=True)).digest()
 
 
-async def _batches(messages: AsyncGenerator[Any]) -> AsyncGenerator[list[Any]]:
-    """Messages that come without a pause, together, as long as they are few and small."""
-    coming = _next(messages)
-    try:
-        while (first := await coming) is not None:
-            batch, room = [first], BATCH_BYTES - first.ByteSize()
-            coming = _next(messages)
-            while len(batch) < BATCH_ITEMS and room > 0 and (more := await _soon(coming)):
-                batch.append(more)
-                room -= more.ByteSize()
-                coming = _next(messages)
-            yield batch
-    finally:
-        coming.cancel()
-        await asyncio.wait([coming])
-
-
-def _next(messages: AsyncGenerator[Any]) -> asyncio.Future[Message | None]:
-    return asyncio.ensure_future(anext(messages, None))
-
-
-async def _soon(coming: asyncio.Future[Message | None]) -> Message | None:
-    """The next message, if it comes before the pause is over; it stays to come otherwise."""
-    done, _ = await asyncio.wait([coming], timeout=_PAUSE_SECONDS)
-    return coming.result() if done else None
+def failed(sequence: int, error: DomainError) -> Outcome:
+    """An item that failed as a call with it alone would have."""
+    status = status_of(error)
+    return Outcome(
+        sequence,
+        State.FAILED,
+        code=status.code,
+        reason=status.reason,
+        message=status.message,
+    )
 
 
 def _acks(outcomes: Sequence[Outcome]) -> pb.IntakeAcks:

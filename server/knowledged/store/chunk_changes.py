@@ -139,6 +139,7 @@ UPSERT: LiteralString = recorded(
          where not exists (
                select from knowledge.chunk_span s
                 where s.chunk_uid = w.chunk_uid and s.to_revision is null)
+        returning chunk_uid
     ),
     vector as (
         insert into knowledge.chunk_vector (space_uid, chunk_uid, document_uid, embedding, fields)
@@ -154,7 +155,8 @@ UPSERT: LiteralString = recorded(
          using written w
          where v.space_uid = $14::uuid and v.chunk_uid = w.chunk_uid and w.embedding is null
     ),
-    -- The chunks that this statement leaves as they are.
+    -- The chunks that this statement leaves as they are. Looked at only if one of them may not be
+    -- ACTIVE: otherwise each batch of a large document would read all that came before.
     other as (
         select k.state
           from knowledge.chunk_span s
@@ -165,12 +167,14 @@ UPSERT: LiteralString = recorded(
     document as (
         update knowledge.document d
            set chunk_version = d.chunk_version + 1,
-               chunk_count = (select count(*) from other) + (select count(*) from written),
-               state = case when exists (select from written where embedding is null)
-                              or exists (select from other where state = 1) then 1
+               chunk_count = d.chunk_count + (select count(*) from span),
+               state = case when exists (select from written where embedding is null) then 1
+                            when d.state = 2 then 2
+                            when exists (select from other where state = 1) then 1
                             when exists (select from other where state = 3) then 3
                             else 2 end,
-               last_error = case when exists (select from other where state = 3)
+               last_error = case when d.state = 2 then ''
+                                 when exists (select from other where state = 3)
                                  then d.last_error else '' end
           from gate
          where d.document_uid = gate.resource_uid
@@ -184,8 +188,15 @@ async def upsert(
     conn: Connection, mutation: Mutation, owner: Owner, at: datetime, given: list[GivenChunk]
 ) -> dict[str, tuple[UUID, datetime]]:
     """Writes all chunks; their uids and creation times by id, empty if the request is a repeat."""
-    rows = await conn.fetch(
-        UPSERT,
+    rows = await conn.fetch(UPSERT, *upsertion(mutation, owner, at, given))
+    return {row["chunk_id"]: (row["chunk_uid"], row["create_time"]) for row in rows}
+
+
+def upsertion(
+    mutation: Mutation, owner: Owner, at: datetime, given: list[GivenChunk]
+) -> tuple[object, ...]:
+    """The parameters of `UPSERT`."""
+    return (
         *mutation.parameters(),
         owner.document_uid,
         at,
@@ -200,7 +211,6 @@ async def upsert(
         [chunk.fields for chunk in given],
         owner.space_uid,
     )
-    return {row["chunk_id"]: (row["chunk_uid"], row["create_time"]) for row in rows}
 
 
 # The document's row is locked at its latest; `snapshot` says whether that is what the rest of the

@@ -1,0 +1,188 @@
+"""The rows about chunks that come with their vectors: IngestChunks ÷ COPY into the same tables.
+
+Raw is asyncpg's binary COPY of the same columns by one connection, as the service's own role, in
+transactions of as many rows, into a document that is there; it checks, counts and records nothing.
+The texts are the HPO's; the vectors are drawn by chance, which makes them no easier to index.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import numpy as np
+from grpc.aio import AioRpcError
+from uuid_utils.compat import uuid7
+
+from benchmarks.apart import Apart
+from benchmarks.calling import Caller, caller
+from benchmarks.corpus import hpo_terms
+from benchmarks.load import Measured
+from benchmarks.report import Row, row
+from benchmarks.service import Service
+from benchmarks.service_jobs import Target
+from knowledge.v1.chunk_pb2 import Chunk
+from knowledge.v1.collection_pb2 import Collection
+from knowledge.v1.document_pb2 import Document, Origin
+from knowledge.v1.knowledge_service_pb2 import CreateCollectionRequest, CreateDocumentRequest
+from knowledge.v1.vector_pb2 import Vector
+from knowledge.v1.vector_service_pb2 import (
+    IngestChunksRequest,
+    IngestItem,
+    IngestStart,
+    SearchRequest,
+)
+from knowledged.codecs import set_codecs
+
+DIMENSION = 384
+BATCH = 500
+# Below that a collection gets no index.
+_UNINDEXED = 2_500
+_INDEXED = 5_000
+_ADDED = 1_000
+_INDEX_SECONDS = 120.0
+
+_OWNER = """
+    select d.document_uid, d.collection_uid, c.active_space_uid, c.language::regconfig::oid
+      from knowledge.document d
+      join knowledge.collection c on c.collection_uid = d.collection_uid
+     where c.collection_id = $1::text and d.document_id = $2::text
+"""
+_CHUNK = (
+    "chunk_uid", "collection_uid", "document_uid", "chunk_id", "content", "content_sha256",
+    "metadata", "token_count", "state", "language", "create_time", "update_time",
+)  # fmt: skip
+_SPAN = ("document_uid", "chunk_uid", "ordinal", "from_revision")
+_VECTOR = ("space_uid", "chunk_uid", "document_uid", "embedding", "fields")
+
+Given = tuple[str, bytes]
+Pair = tuple[Measured, Measured]
+
+
+def ingest_rows(apart: Apart, service: Service, rounds: int) -> list[Row]:
+    given, indexed = _given(_INDEXED), f"ingest-{uuid4().hex[:8]}"
+    target = Target(service.address, service.token, 1, 0)
+
+    def pair(collection_id: str | None, part: Sequence[Given]) -> Pair:
+        """Each into a new document; of a new collection, too, unless it has an index."""
+        ids = [collection_id or f"ingest-{uuid4().hex[:8]}" for _ in range(2)]
+        ours, _ = apart.run(ingest, target, ids[0], part)
+        return ours, apart.run(copy, target, service.dsn, ids[1], part)[0]
+
+    apart.run(prepare, target, indexed, given)
+    pairs = [(pair(None, given[:_UNINDEXED]), pair(indexed, given[:_ADDED])) for _ in range(rounds)]
+    return [
+        _row("no vector index", [plain for plain, _ in pairs]),
+        _row("into an HNSW index", [hnsw for _, hnsw in pairs]),
+    ]
+
+
+def _row(what: str, rounds: Sequence[Pair]) -> Row:
+    ratios = [ours.qps / theirs.qps for ours, theirs in rounds]
+    ours, theirs = rounds[-1]
+    details = f"{ours.qps:.0f}/s, raw {theirs.qps:.0f}/s; {ours.count} rows, {BATCH} a transaction"
+    return row(f"IngestChunks ÷ binary COPY, {what}", ratios, "≥ 0.85", details)
+
+
+async def prepare(target: Target, collection_id: str, given: Sequence[Given]) -> None:
+    """A collection with an index."""
+    await ingest(target, collection_id, given)
+    request = SearchRequest(
+        collection=f"collections/{collection_id}", vector=Vector(f32_le=given[0][1])
+    )
+    async with caller(target.address, target.token) as one, asyncio.timeout(_INDEX_SECONDS):
+        while (await one.search(request)).exact:  # noqa: ASYNC110 - the server is asked
+            await asyncio.sleep(0.5)
+
+
+async def ingest(target: Target, collection_id: str, given: Sequence[Given]) -> Measured:
+    """All by one stream; requests are built before the clock starts."""
+    async with caller(target.address, target.token) as one:
+        parent = await _document(one, collection_id)
+        messages = list(_messages(parent, given))
+        began = time.perf_counter()
+        answers = [answer async for answer in one.ingest_chunks(iter(messages))]
+        seconds = time.perf_counter() - began
+    assert answers[-1].finished.created_count == len(given)
+    return Measured(len(given) / seconds, seconds, seconds, len(given))
+
+
+async def copy(target: Target, dsn: str, collection_id: str, given: Sequence[Given]) -> Measured:
+    async with caller(target.address, target.token) as one:
+        parent = await _document(one, collection_id)
+    conn: Any = await asyncpg.connect(dsn)
+    try:
+        await set_codecs(conn)
+        await conn.set_type_codec(
+            "regconfig",
+            schema="pg_catalog",
+            encoder=lambda oid: oid.to_bytes(4, "big"),
+            decoder=bytes,
+            format="binary",
+        )
+        owner = await conn.fetchrow(_OWNER, collection_id, parent.rpartition("/")[2])
+        tables = _tables(owner, given)
+        began = time.perf_counter()
+        for first in range(0, len(given), BATCH):
+            async with conn.transaction():
+                for table, columns, records in tables:
+                    await conn.copy_records_to_table(
+                        table,
+                        schema_name="knowledge",
+                        columns=columns,
+                        records=records[first : first + BATCH],
+                    )
+        seconds = time.perf_counter() - began
+    finally:
+        await conn.close()
+    return Measured(len(given) / seconds, seconds, seconds, len(given))
+
+
+def _tables(owner: Sequence[Any], given: Sequence[Given]) -> list[tuple[str, Any, list[Any]]]:
+    document_uid, collection_uid, space_uid, language = owner
+    now, chunks, spans, vectors = datetime.now(UTC), list[Any](), list[Any](), list[Any]()
+    for place, (text, vector) in enumerate(given):
+        uid: UUID = uuid7()
+        digest = hashlib.sha256(text.encode()).digest()
+        given_values = uid, collection_uid, document_uid, f"c{place}", text, digest
+        chunks.append((*given_values, {}, 64, 2, language, now, now))
+        spans.append((document_uid, uid, place, 1))
+        vectors.append((space_uid, uid, document_uid, vector, {}))
+    return [
+        ("chunk", _CHUNK, chunks),
+        ("chunk_span", _SPAN, spans),
+        ("chunk_vector", _VECTOR, vectors),
+    ]
+
+
+def _given(count: int) -> list[Given]:
+    drawn = np.random.default_rng(3).standard_normal((count, DIMENSION), np.float32)
+    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+    texts = [term.text for term in hpo_terms()[:count]]
+    return [(text, vector.tobytes()) for text, vector in zip(texts, drawn, strict=True)]
+
+
+async def _document(one: Caller, collection_id: str) -> str:
+    """A new, empty document; its collection is made if it is missing."""
+    parent = f"collections/{collection_id}"
+    held = Collection(dimension=DIMENSION)
+    with suppress(AioRpcError):
+        await one.create_collection(
+            CreateCollectionRequest(collection_id=collection_id, collection=held)
+        )
+    request = CreateDocumentRequest(parent=parent, document=Document(origin=Origin.ORIGIN_CALLER))
+    return (await one.create_document(request)).document.name
+
+
+def _messages(parent: str, given: Sequence[Given]) -> Iterator[IngestChunksRequest]:
+    yield IngestChunksRequest(start=IngestStart(parent=parent))
+    for place, (text, vector) in enumerate(given):
+        chunk = Chunk(
+            chunk_id=f"c{place}", content=text, embedding=Vector(f32_le=vector), ordinal=place
+        )
+        yield IngestChunksRequest(item=IngestItem(sequence=place + 1, chunk=chunk))

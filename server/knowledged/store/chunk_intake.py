@@ -1,0 +1,109 @@
+"""Chunks of many documents at once, as a stream brings them: several statements a transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import LiteralString
+from uuid import UUID
+
+from knowledged.call import Receipt
+from knowledged.database import Connection
+from knowledged.store.chunk_changes import UPSERT, GivenChunk, Owner, upsertion
+from knowledged.store.collections import Collection
+from knowledged.store.requests import Mutation
+
+# A document's uid and a chunk's id.
+Key = tuple[UUID, str]
+
+# In one order everywhere: streams that write to the same documents do not deadlock. One row at
+# least, so that a changed collection and missing documents differ.
+LOCK_DOCUMENTS: LiteralString = """
+    with collection as (
+        select collection_uid, active_space_uid
+          from knowledge.collection
+         where collection_uid = $1::uuid and revision = $3::bigint and delete_time is null
+           for key share
+    ),
+    document as (
+        select d.document_id, d.document_uid, d.collection_uid, c.active_space_uid, d.origin,
+               d.subject_ids, d.metadata, d.delete_time is not null as deleted
+          from collection c
+          join knowledge.document d on d.collection_uid = c.collection_uid
+         where d.document_id = any ($2::text[])
+         order by d.document_id
+           for no key update of d
+    )
+    select exists (select from collection) as lives, document.*
+      from (values (1)) one (row)
+      left join document on true
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """A document that chunks come to, locked until the transaction ends; deleted ones, too."""
+
+    owner: Owner
+    deleted: bool
+
+
+async def lock_documents(
+    conn: Connection, collection: Collection, document_ids: Sequence[str]
+) -> dict[str, Locked] | None:
+    """Those that are there, by id; None if the collection changed since it was read."""
+    rows = await conn.fetch(
+        LOCK_DOCUMENTS, collection.collection_uid, document_ids, collection.revision
+    )
+    if not rows[0]["lives"]:
+        return None
+    return {
+        row["document_id"]: Locked(
+            Owner(
+                row["document_uid"],
+                row["collection_uid"],
+                row["active_space_uid"],
+                row["origin"],
+                tuple(row["subject_ids"]),
+                row["metadata"],
+            ),
+            row["deleted"],
+        )
+        for row in rows
+        if row["document_id"] is not None
+    }
+
+
+HELD: LiteralString = """
+    select k.document_uid, k.chunk_id
+      from unnest($2::uuid[], $3::text[]) as w (document_uid, chunk_id)
+      join knowledge.chunk k on k.document_uid = w.document_uid and k.chunk_id = w.chunk_id
+     where k.collection_uid = $1::uuid
+"""
+
+
+async def held(conn: Connection, collection_uid: UUID, chunks: Sequence[Key]) -> set[Key]:
+    """Which of these are there already."""
+    uids, ids = [uid for uid, _ in chunks], [chunk_id for _, chunk_id in chunks]
+    rows = await conn.fetch(HELD, collection_uid, uids, ids)
+    return {(row["document_uid"], row["chunk_id"]) for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The chunks that one document gets, and their audit event with its receipt."""
+
+    mutation: Mutation
+    owner: Owner
+    chunks: list[GivenChunk]
+    receipt: Receipt
+
+    @property
+    def at(self) -> datetime:
+        return self.mutation.event.occurred_at
+
+
+async def write(conn: Connection, parts: Sequence[Part]) -> None:
+    """Writes all parts, in the transaction that locked their documents, in one round trip."""
+    if parts:
+        rows = [upsertion(part.mutation, part.owner, part.at, part.chunks) for part in parts]
+        await conn.fetchmany(UPSERT, rows)
