@@ -42,7 +42,7 @@ def test_the_pieces_leave_out_white_space_only(text: str, mime_type: str):
     assert not "".join(c for c, seen in zip(text, covered, strict=True) if not seen).strip()
 
 
-@pytest.mark.parametrize("text", ["", " ", "\n\t \u00a0\r\n"])
+@pytest.mark.parametrize("text", ["", " ", "\n\t \u00a0\r\n", "\x1f"])
 @pytest.mark.parametrize("mime_type", ["text/plain", "text/markdown"])
 def test_white_space_alone_has_no_pieces(text: str, mime_type: str):
     assert CHUNKER.split(text, ChunkingPolicy(), mime_type) == []

@@ -64,7 +64,8 @@ class Chunker:
         sentences. Text of white space alone has no pieces. Takes about 4 µs a character, with the
         GIL released: see `split_async`.
         """
-        spans = list(self._spans(text, policy, mime_type))
+        # The splitter does not take the separators U+001C to U+001F for white space.
+        spans = [span for span in self._spans(text, policy, mime_type) if span[1].strip()]
         counts = self.tokenizer.count([part for _, part in spans])
         return [
             Piece(part, start, start + len(part), tokens)
