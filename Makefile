@@ -23,7 +23,7 @@ demo: $(READY) ## Import 16,449 medical terms, search them, show the audit trail
 
 .PHONY: test
 test: $(READY) ## Run every test but the slow ones and the benchmarks
-	$(BIN)/pytest -n auto --maxprocesses 4 -m "not slow and not bench"
+	$(BIN)/pytest -n 3 -m "not slow and not bench"
 
 .PHONY: test-fast
 test-fast: $(READY) ## Run the tests that need no database

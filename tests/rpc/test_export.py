@@ -36,10 +36,10 @@ async def filled(knowledge: Any, parent: str, count: int, **fields: Any) -> None
 
 
 def given(document: d.Document) -> d.Document:
-    """What a caller sets, and the hash of the content."""
+    """What a caller sets, and the hash of the content; the state is the workers' affair."""
     kept = d.Document()
     kept.CopyFrom(document)
-    for name in ("name", "uid", "etag", "revision", "create_time", "update_time"):
+    for name in ("name", "uid", "etag", "revision", "state", "create_time", "update_time"):
         kept.ClearField(name)
     return kept
 

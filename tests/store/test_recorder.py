@@ -124,6 +124,18 @@ async def test_without_a_database_what_is_durable_is_not_answered() -> None:
         assert count(recorder, "failed") == 1
 
 
+async def test_a_database_that_is_away_for_a_moment_refuses_nobody(
+    database_urls: DatabaseUrls,
+) -> None:
+    async with running(auditing(AWAY, durable=True)) as recorder:
+        call = asyncio.create_task(recorder.record(what()))
+        await asyncio.sleep(0.5)
+        recorder._dsn = database_urls.server_dsn
+        assert await call is not None
+        assert count(recorder, "failed") == 0
+    assert await written(database_urls) == 1
+
+
 async def test_what_is_eventual_is_written_once_the_database_is_back(
     database_urls: DatabaseUrls,
 ) -> None:

@@ -51,8 +51,10 @@ _SETTINGS = {
     "log_error_verbosity": "terse",
 }
 _DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
-# A throw-away cluster: autovacuum would only hold on to template databases.
+# A throw-away cluster: autovacuum would only hold on to template databases, and several servers,
+# each with pools of its own, may be tested on it.
 _FLEETING = {
+    "max_connections": "200",
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",

@@ -7,7 +7,7 @@ What nobody waits for may wait a moment, so that many share a statement and a co
 import asyncio
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 
@@ -25,6 +25,10 @@ MOST_WAITING = 100_000
 _MOST_TOGETHER = 10_000
 _COMMIT_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
+# A cut connection, or a database that has no room for one more, is no reason to refuse a call at
+# once: whoever waits is refused by the first failure after this time.
+_PATIENCE_SECONDS = 2.0
+_RETRY_WHILE_WAITED_SECONDS = 0.1
 _COMPANY_SECONDS = 0.05
 _LAST_SECONDS = 10.0
 _COUNT_SECONDS = 0.5
@@ -38,7 +42,7 @@ class _Waiting:
 
     what: Occurrence
     told: asyncio.Future[Receipt] | None
-    tried: bool = False
+    until: float
     entries: list[Entry] | None = None
     receipt: Receipt | None = None
 
@@ -83,10 +87,10 @@ class Recorder:
         eventual there is none.
         """
         if not self._durable and self._weight + what.weight <= self._most_waiting:
-            self._add(_Waiting(what, None))
+            self._add(what)
             return None
         told: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        self._add(_Waiting(what, told))
+        self._add(what, told)
         return await told
 
     def note(self, what: Occurrence) -> None:
@@ -94,7 +98,7 @@ class Recorder:
         if self._weight + what.weight > self._most_waiting:
             self._lost(1, Unavailable("the audit queue is full", reason="AUDIT_UNAVAILABLE"))
         else:
-            self._add(_Waiting(what, None))
+            self._add(what)
 
     def count(self, what: Occurrence) -> None:
         """Adds it to the refusals of its peer and second, which are recorded as one."""
@@ -115,7 +119,11 @@ class Recorder:
             await self._some.wait()
             await self._company()
             if not await self._write_next():
-                await asyncio.sleep(_RETRY_SECONDS)
+                await asyncio.sleep(self._pause_seconds())
+
+    def _pause_seconds(self) -> float:
+        waited_for = self._somebody_waits.is_set()
+        return _RETRY_WHILE_WAITED_SECONDS if waited_for else _RETRY_SECONDS
 
     async def _company(self) -> None:
         """Ends at once when an answer waits for what is queued."""
@@ -132,11 +140,11 @@ class Recorder:
         for what in counted:
             self.note(what)
 
-    def _add(self, waiting: _Waiting) -> None:
-        self._queue.append(waiting)
-        if waiting.told is not None:
+    def _add(self, what: Occurrence, told: asyncio.Future[Receipt] | None = None) -> None:
+        self._queue.append(_Waiting(what, told, _now() + _PATIENCE_SECONDS))
+        if told is not None:
             self._somebody_waits.set()
-        self._weigh(waiting.what.weight)
+        self._weigh(what.weight)
 
     def _weigh(self, more: int) -> None:
         self._weight += more
@@ -163,7 +171,7 @@ class Recorder:
         self._weigh(sum(each.what.weight for each in kept))
 
     async def _write_next(self) -> bool:
-        """Writes what goes together now; False if the database is away and something was kept."""
+        """Writes what goes together now; False if something was kept to be written later."""
         taken = self._take()
         try:
             await self._write(taken)
@@ -189,13 +197,12 @@ class Recorder:
 
     async def _not_written(self, taken: list[_Waiting], error: Exception) -> bool:
         if status_of(error).code in _PASSING:
-            # Written again at once: what broke may be the connection alone, and an event that is
-            # there already is left alone.
-            again = [each for each in taken if each.told is None or not each.tried]
-            at_once = any(each.told is not None for each in again)
-            self._put_back([replace(each, tried=True) for each in again])
-            self._refuse([each for each in taken if each.told is not None and each.tried], error)
-            return at_once or not again
+            # An event that is there already, since only its commit's answer was lost, is left alone.
+            now = _now()
+            kept = [each for each in taken if each.told is None or now < each.until]
+            self._put_back(kept)
+            self._refuse([each for each in taken if each.told and now >= each.until], error)
+            return not kept
         if len(taken) == 1:
             self._refuse(taken, error)
         else:
@@ -229,7 +236,7 @@ class Recorder:
             async with asyncio.timeout(_LAST_SECONDS):
                 while self._queue:
                     if not await self._write_next():
-                        await asyncio.sleep(_RETRY_SECONDS)
+                        await asyncio.sleep(self._pause_seconds())
         except TimeoutError as error:
             self._refuse(list(self._queue), error)
         finally:
@@ -244,3 +251,7 @@ class Recorder:
         if self._conn is not None:
             self._conn.terminate()
             self._conn = None
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
