@@ -33,6 +33,7 @@ from knowledged.store.requests import RECORD, Mutation, RequestKey
 
 WRITERS = 8
 _AUDIT = RECORD[RECORD.index(",\n    event as (") :]
+_AS_THE_SERVICE_WRITES = "set plan_cache_mode = force_generic_plan"
 _RPC = "/knowledge.v1.KnowledgeService/CreateDocument"
 
 
@@ -79,6 +80,8 @@ async def create_documents(target: RawTarget, audited: bool) -> Measured:
         return ask
 
     async with connections(target.dsn, target.place.ef, target.connections) as opened:
+        for conn in opened:
+            await conn.execute(_AS_THE_SERVICE_WRITES)
         space = await collections.space(opened[0], "bench")
         assert space is not None
         return await run(Load([of(conn, space) for conn in opened], target.seconds))

@@ -117,7 +117,7 @@ def _nobody() -> None:
 
 
 # The uid of something that an answer holds, and the ids of those whom it is about.
-Shown = tuple[UUID | str, Sequence[str]]
+Shown = tuple[UUID, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)

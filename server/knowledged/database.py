@@ -16,7 +16,8 @@ from knowledged.pool import AWAY, Limits, Pool
 __all__ = ["Connection", "Database"]
 
 _CLIENT_ERRORS = (asyncpg.InterfaceError, asyncpg.InternalClientError)
-# One in so many connections keeps its plans.
+# One in so many connections keeps its plans for reading, and as many for writing: whoever writes
+# holds his until the disk has it, and must not keep readers waiting meanwhile.
 _PLANNED_SHARE = 4
 # A kept plan must fit whatever is bound to it, and the planner guesses it from numbers it does not
 # know: so it may only go by indexes and by nested loops, never read a table whole.
@@ -31,9 +32,10 @@ _KEPT_PLANS = {
 class Database:
     """Hands out connections. Made by `connect`; `close` it at the end."""
 
-    def __init__(self, pool: Pool, planned: Pool | None, dsn: str) -> None:
+    def __init__(self, pool: Pool, planned: Pool | None, writing: Pool | None, dsn: str) -> None:
         self._pool = pool
         self._planned = planned or pool
+        self._writing = writing or pool
         self.dsn = dsn
         self._probe: Connection | None = None
         self._probe_in_use = asyncio.Lock()
@@ -53,18 +55,16 @@ class Database:
         `dsn` is `postgresql://user:password@host:port/database`; for a Unix socket without a host
         but with its folder as `?host=/folder&port=5432`. No statement runs longer than
         `command_timeout_seconds`, nobody waits for a connection longer than
-        `acquire_timeout_seconds`. A quarter of them, if that is one at least, keep their plans.
+        `acquire_timeout_seconds`. Two quarters of them, if those are one at least, keep plans.
         """
         kept = max_size // _PLANNED_SHARE
-        limits = Limits(
-            min(min_size, max_size - kept),
-            max_size - kept,
-            command_timeout_seconds,
-            acquire_timeout_seconds,
-        )
-        few = replace(limits, min_size=min(1, kept), max_size=kept)
+        rest = max_size - 2 * kept
+        limits = Limits(min(min_size, rest), rest, command_timeout_seconds, acquire_timeout_seconds)
         pool = await Pool.open(dsn, limits, {})
-        return cls(pool, await _planned(dsn, few) if kept else None, dsn)
+        if not kept:
+            return cls(pool, None, None, dsn)
+        few = replace(limits, min_size=1, max_size=kept)
+        return cls(pool, await _planned(dsn, few), await _planned(dsn, few), dsn)
 
     def read(self, seconds_left: float | None = None) -> AbstractAsyncContextManager[Connection]:
         """A connection to read with, outside a transaction: each statement is its own.
@@ -88,6 +88,14 @@ class Database:
         loops. In a small pool it is any connection, which plans them each time.
         """
         return self._planned.lend(seconds_left)
+
+    def write_planned(
+        self, seconds_left: float | None = None
+    ) -> AbstractAsyncContextManager[Connection]:
+        """As `write`, for statements that are planned once as those of `read_planned`; while all
+        the connections for that are in use, one that plans it anew."""
+        pool = self._pool if self._writing.all_in_use else self._writing
+        return pool.lend(seconds_left)
 
     @asynccontextmanager
     async def transaction(self, seconds_left: float | None = None) -> AsyncGenerator[Connection]:
@@ -125,7 +133,7 @@ class Database:
 
     @property
     def _pools(self) -> set[Pool]:
-        return {self._pool, self._planned}
+        return {self._pool, self._planned, self._writing}
 
     async def _expire(self) -> None:
         for pool in self._pools:

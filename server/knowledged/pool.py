@@ -87,6 +87,13 @@ class Pool:
         """A connection for a block. Raises as Database.read."""
         return Loan(self, seconds_left)
 
+    @property
+    def all_in_use(self) -> bool:
+        """Whether whoever comes now would wait."""
+        pool = self._pool
+        full = pool.get_size() == pool.get_max_size() and pool.get_idle_size() == 0
+        return full and not self._free
+
     async def expire(self) -> None:
         """Replaces every connection: those in use when they come back."""
         self._generation += 1
@@ -140,7 +147,7 @@ class Pool:
             async with asyncio.timeout(limit if seconds_left is None else min(limit, seconds_left)):
                 return await self._pool.acquire()
         except TimeoutError as error:
-            if self._all_in_use():
+            if self.all_in_use:
                 raise Overloaded(
                     "all database connections are in use", reason="POOL_EXHAUSTED"
                 ) from error
@@ -149,10 +156,6 @@ class Pool:
             raise Unavailable(AWAY) from error
         finally:
             self._waiting -= 1
-
-    def _all_in_use(self) -> bool:
-        pool = self._pool
-        return pool.get_size() == pool.get_max_size() and pool.get_idle_size() == 0
 
 
 class Loan:

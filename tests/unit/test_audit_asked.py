@@ -98,7 +98,7 @@ def test_many_names_are_split_too() -> None:
 
 def test_a_document_shown_by_many_chunks_is_named_once_and_counted_often() -> None:
     uid = uuid4()
-    shown = tuple((str(uid), ("patient-1",)) for _ in range(500))
+    shown = tuple((uid, ("patient-1",)) for _ in range(500))
     (event,) = events_of(an_occurrence(Reading(None, shown)))
     assert event.payload.returned_uids == (uid,)
     assert (event.result_count, event.payload.subject_ids) == (500, ("patient-1",))

@@ -112,6 +112,26 @@ async def test_a_quarter_of_the_connections_keeps_its_plans(bare_urls: DatabaseU
     await database.close()
 
 
+async def test_who_writes_by_kept_plans_waits_for_nobody_who_reads_by_them(
+    bare_urls: DatabaseUrls,
+) -> None:
+    database = await Database.connect(
+        bare_urls.server_dsn,
+        min_size=1,
+        max_size=5,
+        command_timeout_seconds=10,
+        acquire_timeout_seconds=0.1,
+    )
+    async with database.read_planned(), database.write_planned() as first:
+        assert await first.fetchval("show plan_cache_mode") == "force_generic_plan"
+        async with database.write_planned() as second:
+            assert await second.fetchval("show plan_cache_mode") != "force_generic_plan"
+    async with database.write_planned() as again:
+        assert again is not second
+        assert await again.fetchval("show plan_cache_mode") == "force_generic_plan"
+    await database.close()
+
+
 async def test_a_small_pool_lends_any_connection_to_keep_a_plan(bare_database: Database) -> None:
     async with bare_database.read_planned() as conn:
         planned = await conn.fetchval("select pg_backend_pid()")

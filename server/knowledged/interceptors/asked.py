@@ -8,7 +8,7 @@ It is read from the message by the names of its fields, so that no service can f
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -29,7 +29,9 @@ _LONGEST_NAME = 3 * (LONGEST_ID + 16)
 _SUBJECT = "subject_id"
 _DEEPEST = 3
 
-Getter = Callable[[Message], Iterator[str]]
+# Of every call: lists, since a generator takes longer to start than most have names.
+Getter = Callable[[Message], Sequence[str]]
+Value = str | Message
 
 
 class Asked:
@@ -65,19 +67,14 @@ class Asked:
         return getters
 
     def _query(self, field: FieldDescriptor) -> Getter:
-        def get(message: Message) -> Iterator[str]:
-            for value in _values(message, field):
-                yield self._hashed(value)
-
-        return get
+        values = _values(field)
+        return lambda message: [self._hashed(value) for value in values(message)]
 
     def _subject(self, field: FieldDescriptor) -> Getter:
-        def get(message: Message) -> Iterator[str]:
-            return (subject_name(self._key, str(v)) for v in _values(message, field))
+        values = _values(field)
+        return lambda message: [subject_name(self._key, str(v)) for v in values(message)]
 
-        return get
-
-    def _hashed(self, value: str | Message) -> str:
+    def _hashed(self, value: Value) -> str:
         """`queries/{32 hex digits}/{length}`: characters of a text, bytes of a vector."""
         raw = value.encode() if isinstance(value, str) else value.SerializeToString()
         digest = hmac.digest(self._key, raw, hashlib.sha256)[:16].hex()
@@ -88,40 +85,43 @@ def _is_ours(kind: Descriptor) -> bool:
     return not kind.full_name.startswith("google.") and not kind.GetOptions().map_entry
 
 
-def _values(message: Message, field: FieldDescriptor) -> Iterator[str | Message]:
-    """The values that are set."""
+def _values(field: FieldDescriptor) -> Callable[[Message], Sequence[Value]]:
+    """How to get those that are set."""
     name = field.name
     if field.is_repeated:
-        yield from getattr(message, name)
-    elif message.HasField(name) if field.has_presence else getattr(message, name):
-        yield getattr(message, name)
+        return lambda message: getattr(message, name)
+    if field.has_presence:
+        return lambda message: (getattr(message, name),) if message.HasField(name) else ()
+    return lambda message: (value,) if (value := getattr(message, name)) else ()
 
 
 def _names(field: FieldDescriptor) -> Getter:
-    def get(message: Message) -> Iterator[str]:
-        return (str(v) for v in _values(message, field) if _is_name(str(v)))
-
-    return get
+    values = _values(field)
+    return lambda message: [str(v) for v in values(message) if _is_name(str(v))]
 
 
 def _made(id_field: str, has_parent: bool) -> Getter:
     """The name of a resource under an id that the caller chose."""
 
-    def get(message: Message) -> Iterator[str]:
-        if identifier := getattr(message, id_field):
-            name = f"{_IDS[id_field]}/{identifier}"
-            name = f"{getattr(message, 'parent')}/{name}" if has_parent else name  # noqa: B009
-            if _is_name(name):
-                yield name
+    def get(message: Message) -> Sequence[str]:
+        identifier = getattr(message, id_field)
+        name = f"{_IDS[id_field]}/{identifier}"
+        name = f"{getattr(message, 'parent')}/{name}" if has_parent else name  # noqa: B009
+        return (name,) if identifier and _is_name(name) else ()
 
     return get
 
 
 def _within(field: FieldDescriptor, getters: list[Getter]) -> list[Getter]:
-    def get(message: Message) -> Iterator[str]:
-        for part in _values(message, field):
-            for getter in getters:
-                yield from getter(part)  # pyright: ignore[reportArgumentType]
+    parts = _values(field)
+
+    def get(message: Message) -> Sequence[str]:
+        return [
+            name
+            for part in parts(message)
+            for getter in getters
+            for name in getter(part)  # pyright: ignore[reportArgumentType]
+        ]
 
     return [get] if getters else []
 

@@ -27,6 +27,7 @@ _WORDS = re.compile("[A-Z][a-z0-9]*")
 # 100 subject ids of 128 characters, which go together.
 _MOST_TEXTS = 250
 _MOST_BYTES = 32 * 1024
+_UID_CHARACTERS = 36
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,23 +99,6 @@ def action_of(method: Method) -> str:
     return f"{noun if noun.endswith('s') else noun + 's'}.{verb.lower()}"
 
 
-def events_of(what: Occurrence) -> list[Event]:
-    """One event; of a large reading, or one of several collections, as many as it takes.
-
-    Their counts add up, and each fits the bounds of a payload.
-    """
-    readings = what.readings or (Reading(what.collection_uid, ()),)
-    return [
-        _event(what, reading.collection_uid, names, shown)
-        for reading in readings
-        for names, shown in zip_longest(
-            _split(_asked_of(what, reading.collection_uid), lambda name: (name,)),
-            _split(_grouped(reading.shown), lambda each: (str(each.uid), *each.subject_ids)),
-            fillvalue=(),
-        )
-    ]
-
-
 @dataclass(slots=True)
 class _Shown:
     """Something that was shown, so many times: a document once for each of its chunks."""
@@ -124,13 +108,45 @@ class _Shown:
     count: int = 0
 
 
+def events_of(what: Occurrence) -> list[Event]:
+    """One event; of a large reading, or one of several collections, as many as it takes.
+
+    Their counts add up, and each fits the bounds of a payload.
+    """
+    readings = what.readings or (Reading(what.collection_uid, ()),)
+    return [
+        _event(what, reading.collection_uid, names, shown)
+        for reading in readings
+        for names, shown in _parts(_asked_of(what, reading.collection_uid), _grouped(reading.shown))
+    ]
+
+
+def _parts(
+    names: Sequence[str], shown: Sequence[_Shown]
+) -> Iterable[tuple[Sequence[str], Sequence[_Shown]]]:
+    """What goes into each event: nearly always all into one."""
+    subjects = [subject for each in shown for subject in each.subject_ids]
+    if _surely_fit(names) and _surely_fit(subjects, len(shown)):
+        return [(names, shown)]
+    return zip_longest(
+        _split(names, lambda name: (name,)),
+        _split(shown, lambda each: (str(each.uid), *each.subject_ids)),
+        fillvalue=(),
+    )
+
+
+def _surely_fit(texts: Sequence[str], uids: int = 0) -> bool:
+    """Whether they fit into one event however many bytes a character takes."""
+    count, most = len(texts) + uids, 4 * sum(map(len, texts)) + _UID_CHARACTERS * uids
+    return count <= _MOST_TEXTS and 4 * count + most <= _MOST_BYTES
+
+
 def _grouped(shown: Sequence[Shown]) -> list[_Shown]:
-    groups: dict[UUID | str, _Shown] = {}
+    groups: dict[UUID, _Shown] = {}
     for uid, subject_ids in shown:
         group = groups.get(uid)
         if group is None:
-            known = uid if isinstance(uid, UUID) else UUID(uid)
-            group = groups[uid] = _Shown(known, subject_ids)
+            group = groups[uid] = _Shown(uid, subject_ids)
         group.count += 1
     return list(groups.values())
 

@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 
 import structlog
 
@@ -141,7 +142,7 @@ class Recorder:
             self.note(what)
 
     def _add(self, what: Occurrence, told: asyncio.Future[Receipt] | None = None) -> None:
-        self._queue.append(_Waiting(what, told, _now() + _PATIENCE_SECONDS))
+        self._queue.append(_Waiting(what, told, _now() + _PATIENCE_SECONDS if told else inf))
         if told is not None:
             self._somebody_waits.set()
         self._weigh(what.weight)
@@ -197,11 +198,11 @@ class Recorder:
 
     async def _not_written(self, taken: list[_Waiting], error: Exception) -> bool:
         if status_of(error).code in _PASSING:
-            # An event that is there already, since only its commit's answer was lost, is left alone.
+            # One that is there already, since only its commit's answer was lost, is left alone.
             now = _now()
-            kept = [each for each in taken if each.told is None or now < each.until]
+            kept = [each for each in taken if now < each.until]
             self._put_back(kept)
-            self._refuse([each for each in taken if each.told and now >= each.until], error)
+            self._refuse([each for each in taken if now >= each.until], error)
             return not kept
         if len(taken) == 1:
             self._refuse(taken, error)

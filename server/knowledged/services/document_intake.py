@@ -18,18 +18,19 @@ from knowledged.services.intake import Settle, failed
 from knowledged.services.recording import Change, mutation
 from knowledged.services.recutting import Recut, cut_new, recut
 from knowledged.services.supplies import Supplies
-from knowledged.store import document_changes, document_imports
+from knowledged.store import (
+    document_batches,
+    document_changes,
+    document_imports,
+    document_steps,
+)
 from knowledged.store.collections import Space
-from knowledged.store.document_changes import Written
 from knowledged.store.document_imports import Held
+from knowledged.store.document_steps import NotWritten
 from knowledged.store.documents import Document
 from knowledged.store.intake_sessions import Outcome, State
 from knowledged.store.requests import Mutation, RequestKey
 from knowledged.text import PENDING, Vectors
-
-
-class _Stale(Exception):
-    """What was decided is not true any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +205,13 @@ class DocumentIntake:
         try:
             async with self._supplies.database.transaction(self._call.left) as conn:
                 # In one order everywhere: streams that bring the same ids do not deadlock.
-                for each in sorted(prepared, key=lambda each: each.row.document_id):
-                    await _write(conn, space, each)
+                by_id = sorted(prepared, key=lambda each: each.row.document_id)
+                known = [each for each in by_id if each.step.old]
+                await document_steps.lock(conn, [each.row.document_uid for each in known])
+                await _create(conn, space, [each for each in by_id if not each.step.old])
+                await _update(conn, space, known)
                 await settle(conn, outcomes)
-        except (_Stale, AlreadyExists):
+        except NotWritten:
             return False
         if any(each.row.state == PENDING for each in prepared):
             self._supplies.wake_text_workers()
@@ -259,11 +263,21 @@ def _with_values_of(given: Document, old: Document) -> Document:
     )
 
 
-async def _write(conn: Connection, space: Space, prepared: Prepared) -> None:
-    to_write = prepared.mutation, space.collection, prepared.row, prepared.made.pieces
-    if prepared.step.old:
-        written = await document_changes.update(conn, *to_write, prepared.made.kept)
-    else:
-        written = await document_changes.create(conn, *to_write)
-    if written is not Written.DONE:
-        raise _Stale
+async def _create(conn: Connection, space: Space, new: Sequence[Prepared]) -> None:
+    creations = [
+        document_changes.creation(each.mutation, space.collection, each.row, each.made.pieces)
+        for each in new
+    ]
+    if creations:
+        await document_batches.create(conn, creations)
+
+
+async def _update(conn: Connection, space: Space, known: Sequence[Prepared]) -> None:
+    revisions = [
+        document_changes.next_revision(
+            each.mutation, space.collection, each.row, each.made.pieces, each.made.kept
+        )
+        for each in known
+    ]
+    if revisions:
+        await document_batches.update(conn, revisions)

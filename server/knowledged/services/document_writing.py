@@ -80,7 +80,7 @@ class DocumentWriter:
             return unchanged(asked.call, row)
         ((draft, cut),) = await cut_new(self._supplies, asked.call, space, [row], vectors)
         made = mutation(asked.call, asked.key, change("documents.create", space, draft))
-        async with self._supplies.database.write(asked.call.left) as conn:
+        async with self._supplies.database.write_planned(asked.call.left) as conn:
             written = await document_changes.create(conn, made, space.collection, draft, cut)
         return await self._found.settled(asked, made, draft, written)
 

@@ -36,9 +36,12 @@ def fill(struct: Struct, json: Mapping[str, object]) -> None:
     """Writes a JSON object into an empty Struct."""
     fields = struct.fields
     for key, value in json.items():
-        # Nearly all are texts; a hit has some each, so a call for each is felt.
-        if type(value) is str:
-            fields[key].string_value = value
+        # Nearly all are texts or numbers; a hit has some each, so a call for each is felt.
+        kind = type(value)
+        if kind is str:
+            fields[key].string_value = cast("str", value)
+        elif kind is int or kind is float:
+            fields[key].number_value = cast("float", value)
         else:
             fill_value(fields[key], value)
 

@@ -158,7 +158,7 @@ def fill_hit(hit: Hit, row: Record, collection_name: str) -> None:
 
 def _fill_chunk(chunk: ChunkMessage, row: Record, document_name: str) -> None:
     chunk.name = f"{document_name}/chunks/{row['chunk_id']}"
-    chunk.uid = row["chunk_uid"]
+    chunk.uid = str(row["chunk_uid"])
     chunk.chunk_id = row["chunk_id"]
     chunk.content = row["content"]
     chunk.token_count = row["token_count"]
@@ -174,7 +174,7 @@ def _fill_chunk(chunk: ChunkMessage, row: Record, document_name: str) -> None:
 
 def _fill_document(document: DocumentMessage, row: Record, name: str) -> None:
     document.name = name
-    document.uid = row["document_uid"]
+    document.uid = str(row["document_uid"])
     document.title = row["title"]
     document.mime_type = row["mime_type"]
     document.source_uri = row["source_uri"]

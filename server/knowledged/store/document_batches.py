@@ -17,11 +17,17 @@ from knowledged.store.document_steps import NotWritten
 
 Parameters = tuple[object, ...]
 
+# To the end of the transaction. CREATE's plan is the same whatever is bound to it, and making it
+# takes longer than a document's rows.
+_KEEP_PLANS: LiteralString = "select set_config('plan_cache_mode', $1::text, true)"
+
 
 async def create(conn: Connection, creations: Sequence[Parameters]) -> None:
     """Stores new documents, by the parameters of `document_changes.creation`. Raises NotWritten."""
     try:
+        await conn.execute(_KEEP_PLANS, "force_generic_plan")
         await _run(conn, CREATE, creations)
+        await conn.execute(_KEEP_PLANS, "force_custom_plan")
     except asyncpg.UniqueViolationError as error:
         if error.constraint_name == "document_id_once":
             raise NotWritten from error

@@ -95,11 +95,11 @@ SETTING: LiteralString = """
 """
 
 PARTS: LiteralString = """
-           k.chunk_uid::text as chunk_uid, k.chunk_id, k.content, k.token_count,
+           k.chunk_uid, k.chunk_id, k.content, k.token_count,
            -- Most have none, and null is cheaper to read than an empty object.
            nullif(k.metadata, '{}') as chunk_metadata,
            s.ordinal, s.start_offset, s.end_offset, hit.embedding,
-           d.document_uid::text as document_uid, d.document_id, d.title, d.mime_type,
+           d.document_uid, d.document_id, d.title, d.mime_type,
            d.source_uri, d.revision,
            nullif(d.metadata, '{}') as metadata, nullif(d.labels, '{}') as labels,
            nullif(d.subject_ids, '{}') as subject_ids
