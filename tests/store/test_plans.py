@@ -298,6 +298,42 @@ async def test_searches_together_keep_a_plan_by_indexes_of_their_own_partition(
     await database.close()
 
 
+async def test_a_search_for_words_keeps_a_plan_by_indexes_of_its_own_partition(
+    world: World,
+) -> None:
+    c = world.collection
+    statement = hybrid.render_kept(DIMENSION, c.distance, c.active_space_uid)
+    database = await Database.connect(
+        world.dsn, min_size=1, max_size=4, command_timeout_seconds=10, acquire_timeout_seconds=5
+    )
+    async with database.read_planned() as conn:
+        await conn.execute("prepare worded as " + statement)
+        bound = "null, null, 10, false, 40, null, 'text', 'english', '{}', 0.7, 0.3, 50, 100"
+        text = await conn.fetchval(f"explain (format json, verbose) execute worded ({bound})")
+        plan = summary(text)
+        assert "CASE WHEN $4" in text, "the plan is one for any parameters"
+        assert plan.indexes >= {
+            "chunk_lexemes",
+            "lexeme_share_pk",
+            partition(c.active_space_uid, "_hnsw"),
+            partition(c.active_space_uid, "_pkey"),
+        }
+        assert not plan.scanned_whole
+        assert await touched_partitions(conn) <= {partition(c.active_space_uid)}
+    await database.close()
+
+
+async def test_a_kept_plan_for_words_finds_what_a_new_one_finds(
+    world: World, conn: Connection
+) -> None:
+    plan = search.Plan(DIMENSION, world.collection.distance, 60, joined=False)
+    words = hybrid.Words("text 17", (), "english", 0.7, 0.3)
+    query = asked(world, "", hybrid.FIRST_FILTER_PARAMETER)
+    kept = await hybrid.search_kept(conn, plan, query, words)
+    assert kept
+    assert kept == await hybrid.search(conn, plan, query, words)
+
+
 async def test_an_exact_search_does_not_use_the_hnsw_index(world: World, conn: Connection) -> None:
     plan = await explained(conn, found(world, exact=True))
     assert not [name for name in plan.indexes if name.endswith("_hnsw")]

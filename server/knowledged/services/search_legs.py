@@ -1,8 +1,9 @@
 """One collection searched: which statement, and what is done when it finds too little."""
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from asyncpg import Record
+from asyncpg import Record, UndefinedTableError
 
 from knowledge.v1 import vector_service_pb2 as pb
 from knowledged.call import Call
@@ -101,11 +102,19 @@ class Legs:
         weights = given.vector_weight, given.text_weight
         words = Words(given.text, given.phrases, language, *weights)
         query = _query(asked, space, target, hybrid.FIRST_FILTER_PARAMETER)
-        async with self.database.read(call.left) as conn:
-            hits = await hybrid.search(conn, plan, query, words)
+        hits = await self._worded(call, plan, query, words)
         near, held = (hits[0]["near"], hits[0]["held"]) if hits else (0, 0)
         name = pb.SEARCH_PLAN_UNSPECIFIED if words.alone else _name(plan)
         return Leg(space, hits, name, plan.ef or 0, near, held=held)
+
+    async def _worded(self, call: Call, plan: Plan, query: Query, words: Words) -> list[Record]:
+        """Without filter by a plan that is kept: planning takes a fifth of the time."""
+        if query.condition.always and not plan.exact:
+            with suppress(UndefinedTableError):
+                async with self.database.read_planned(call.left) as conn:
+                    return await hybrid.search_kept(conn, plan, query, words)
+        async with self.database.read(call.left) as conn:
+            return await hybrid.search(conn, plan, query, words)
 
 
 def _plan(asked: Asked, space: Space) -> Plan:

@@ -7,8 +7,9 @@ by rarity and the numbers in it were found by experiment: docs/decisions/0016-hy
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import LiteralString
+from uuid import UUID
 
 from asyncpg import Record
 
@@ -20,6 +21,7 @@ from knowledged.store.search import (
     METRICS,
     PARTS,
     SETTING,
+    SPACES_KEPT,
     Plan,
     Query,
 )
@@ -64,8 +66,12 @@ _WORDS: LiteralString = r"""
                    and u.lexeme ~ '[[:alpha:]]|^[0-9.]+$' as exact,
                sum(known.share) over (order by known.share, u.lexeme) as reach
           from unnest(to_tsvector($8::text::regconfig, $7::text)) u
-          left join knowledge.lexeme_share s
-            on s.collection_uid = $6::uuid and s.lexeme = u.lexeme
+          -- Lateral: a plan that does not know the table's size yet would read all its words.
+          left join lateral (
+               select share
+                 from knowledge.lexeme_share
+                where collection_uid = $6::uuid and lexeme = u.lexeme
+                limit 1) s on true
           left join knowledge.lexeme_count c on c.collection_uid = $6::uuid
          cross join lateral (
                select least(coalesce(s.share, c.unlisted_share, 0.0005), 0.95)::float8 as share
@@ -180,6 +186,24 @@ def render(dimension: int, distance: int, exact: bool, joined: bool) -> tuple[st
      order by hit.score desc, hit.chunk_uid
 """
     return start, every, rare, end
+
+
+@lru_cache(SPACES_KEPT)
+def render_kept(dimension: int, distance: int, space_uid: UUID) -> str:
+    """The SQL of a search by the index without filter, whose plan may be kept: it names the space's
+    own partition."""
+    statement = "true".join(render(dimension, distance, exact=False, joined=False))
+    partition = f"knowledge.chunk_vector_{space_uid.hex} v"
+    return statement.replace(FROM_VECTORS, partition)
+
+
+async def search_kept(conn: Connection, plan: Plan, query: Query, words: Words) -> list[Record]:
+    """As `search`, by the index and without filter, on a connection that keeps plans.
+
+    Raises UndefinedTableError if the space is gone.
+    """
+    statement = render_kept(plan.dimension, plan.distance, query.space_uid)
+    return await conn.fetch(statement, *_parameters(plan, query, words))
 
 
 async def search(conn: Connection, plan: Plan, query: Query, words: Words) -> list[Record]:

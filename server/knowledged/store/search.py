@@ -80,7 +80,7 @@ FROM_JOINED: LiteralString = """knowledge.chunk_vector v
 FIRST_FILTER_PARAMETER = 7
 
 # Renderings are small, but spaces come and go.
-_SPACES_KEPT = 256
+SPACES_KEPT = 256
 
 
 SETTING: LiteralString = """
@@ -148,7 +148,7 @@ def render(dimension: int, distance: int, exact: bool, joined: bool) -> tuple[st
     return head, tail
 
 
-@lru_cache(_SPACES_KEPT)
+@lru_cache(SPACES_KEPT)
 def render_many(dimension: int, distance: int, space_uid: UUID) -> str:
     """The SQL of several searches of one space by its index at once, joined together.
 
