@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from knowledged.embedding.encoder import SentenceEncoder
-from knowledged.embedding.encoding_thread import EncodingThread
+from knowledged.embedding.encoder import Encoders
+from knowledged.embedding.encoding_threads import EncodingThreads
 from knowledged.embedding.model_files import ModelFiles
 from knowledged.embedding.tokenizer import TextTokenizer, TokenIds
 from knowledged.errors import Overloaded
@@ -18,7 +18,7 @@ _CHARACTERS_AT_ONCE = 2_000
 
 
 class LocalEmbedder:
-    """An Embedder that runs an ONNX model in a thread of its own.
+    """An Embedder that runs an ONNX model in threads of its own.
 
     At most `max_waiting` texts, and apart from them `max_urgent` urgent ones, may be under way; a
     call beyond that is refused with Overloaded. A call that finds none of its kind under way is
@@ -39,17 +39,20 @@ class LocalEmbedder:
         max_urgent: int = 256,
     ) -> None:
         """Load the model (about 0.2 s, blocking). `threads` None takes every core, at most four."""
-        encoder = SentenceEncoder(files.model, threads, files.pooling)
+        encoders = Encoders(files.model, threads, files.pooling)
         self.model_id = files.model_id
         self.model_digest = files.model_sha256
-        self.dimension = encoder.dimension
+        self.dimension = encoders.dimension
         self.max_tokens = files.max_length - tokenizer.special_tokens
         self._max_length = files.max_length
         self._tokenizer = tokenizer
         self._limits = {True: max_urgent, False: max_waiting}
         self._under_way = {True: 0, False: 0}
-        self._thread = EncodingThread(
-            encoder.encode, dimension=encoder.dimension, batch_tokens=batch_tokens
+        self._threads = EncodingThreads(
+            encoders.encode,
+            dimension=encoders.dimension,
+            batch_tokens=batch_tokens,
+            threads=encoders.threads,
         )
 
     async def embed(
@@ -59,11 +62,11 @@ class LocalEmbedder:
         if not texts:
             return np.empty((0, self.dimension), dtype=np.float32)
         with self._admitted(len(texts), urgent=urgent):
-            job = self._thread.submit(await self._tokenize(texts), urgent=urgent)
+            job = self._threads.submit(await self._tokenize(texts), urgent=urgent)
             try:
                 return await asyncio.wrap_future(job.done)
             except asyncio.CancelledError:
-                self._thread.withdraw(job)
+                self._threads.withdraw(job)
                 raise
 
     def count_tokens(self, text: str) -> int:
@@ -72,7 +75,7 @@ class LocalEmbedder:
 
     async def close(self) -> None:
         """See Embedder.close. Waits for the batch that runs."""
-        await asyncio.to_thread(self._thread.close)
+        await asyncio.to_thread(self._threads.close)
 
     async def _tokenize(self, texts: Sequence[str]) -> list[TokenIds]:
         if sum(map(len, texts)) <= _CHARACTERS_AT_ONCE:

@@ -1,4 +1,4 @@
-"""The one thread that runs the model: urgent texts first, in batches small enough to wait for."""
+"""The threads that run the model: urgent texts first, in batches small enough to wait for."""
 
 import threading
 from collections import deque
@@ -30,12 +30,15 @@ class Job:
     def fill(self, row: int, vector: Vectors) -> None:
         self.vectors[row] = vector
         self.missing -= 1
-        if not self.missing and self.done.set_running_or_notify_cancel():
+        if not self.missing and self._waited_for():
             self.done.set_result(self.vectors)
 
     def fail(self, error: Exception) -> None:
-        if self.done.set_running_or_notify_cancel():
+        if self._waited_for():
             self.done.set_exception(error)
+
+    def _waited_for(self) -> bool:
+        return not self.done.done() and self.done.set_running_or_notify_cancel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +50,12 @@ class Text:
     tokens: TokenIds
 
 
-class EncodingThread:
-    """Runs `encode` over batches of at most `batch_tokens` tokens, padding included.
+# Encodes one batch; `alone` says that no other is encoded or waits at the same time.
+Encode = Callable[[Sequence[TokenIds], bool], Vectors]
+
+
+class EncodingThreads:
+    """Run `encode` over batches of at most `batch_tokens` tokens, padding included.
 
     A longer text is a batch of its own. Texts of several callers share a batch, those of like
     length: of 64 short texts in their own order 30 % of the batches was padding, so 4 %. The one
@@ -57,10 +64,11 @@ class EncodingThread:
 
     def __init__(
         self,
-        encode: Callable[[Sequence[TokenIds]], Vectors],
+        encode: Encode,
         *,
         dimension: int,
         batch_tokens: int,
+        threads: int = 1,
     ) -> None:
         self._encode = encode
         self._dimension = dimension
@@ -69,8 +77,13 @@ class EncodingThread:
         self._bulk: deque[Text] = deque()
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._work, name="encoding", daemon=True)
-        self._thread.start()
+        self._at_work = 0
+        self._threads = [
+            threading.Thread(target=self._work, name="encoding", daemon=True)
+            for _ in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, texts: Sequence[TokenIds], *, urgent: bool) -> Job:
         """Queue at least one text. Raises Unavailable after close()."""
@@ -82,7 +95,7 @@ class EncodingThread:
             if self._closed:
                 raise _closed()
             (self._urgent if urgent else self._bulk).extend(waiting)
-            self._changed.notify()
+            self._changed.notify(len(waiting))
         return job
 
     def withdraw(self, job: Job) -> None:
@@ -92,37 +105,51 @@ class EncodingThread:
             self._bulk = deque(text for text in self._bulk if text.job is not job)
 
     def close(self) -> None:
-        """End the thread after its present batch; jobs that wait fail with Unavailable."""
+        """End the threads after their present batches; jobs that wait fail with Unavailable."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
-        self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
         for job in {text.job for text in (*self._urgent, *self._bulk)}:
             self.withdraw(job)
             job.fail(_closed())
 
     def _work(self) -> None:
         while batch := self._next_batch():
-            self._run(batch)
+            self._run(*batch)
 
-    def _next_batch(self) -> list[Text]:
-        """Wait for a batch; an empty one means that the thread ends."""
+    def _next_batch(self) -> tuple[list[Text], bool] | None:
+        """Wait for a batch, and whether it is alone; None means that the thread ends."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._urgent or self._bulk)
             if self._closed:
-                return []
-            return _take(self._urgent or self._bulk, self._batch_tokens)
+                return None
+            batch = _take(self._urgent or self._bulk, self._batch_tokens)
+            alone = not (self._at_work or self._urgent or self._bulk)
+            self._at_work += 1
+            return batch, alone
 
-    def _run(self, batch: list[Text]) -> None:
+    def _run(self, batch: list[Text], alone: bool) -> None:
         try:
-            vectors = self._encode([text.tokens for text in batch])
+            vectors = self._encode([text.tokens for text in batch], alone)
         except Exception as error:
-            for job in {text.job for text in batch}:
+            self._fail({text.job for text in batch}, error)
+        else:
+            self._fill(batch, vectors)
+
+    def _fail(self, jobs: set[Job], error: Exception) -> None:
+        with self._changed:
+            self._at_work -= 1
+            for job in jobs:
                 self.withdraw(job)
                 job.fail(error)
-            return
-        for text, vector in zip(batch, vectors, strict=True):
-            text.job.fill(text.row, vector)
+
+    def _fill(self, batch: list[Text], vectors: Vectors) -> None:
+        with self._changed:
+            self._at_work -= 1
+            for text, vector in zip(batch, vectors, strict=True):
+                text.job.fill(text.row, vector)
 
 
 def _take(waiting: deque[Text], batch_tokens: int) -> list[Text]:
