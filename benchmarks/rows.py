@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks import raw_jobs, service_jobs
+from benchmarks import bare_call, raw_jobs, service_jobs
 from benchmarks.corpus import Corpus
 from benchmarks.loading import SHARES, document_id, search_request, shares
 from benchmarks.numpy_legs import TOP, nearest
 from benchmarks.report import Row, row
-from benchmarks.rounds import CALLERS, Bench, Round, p50_row, pairs, qps_rows, timed
+from benchmarks.rounds import CALLERS, Bench, Pair, Round, p50_row, pairs, qps_rows, timed
 from knowledge.v1.vector_service_pb2 import SearchRequest
 
 LIMIT = 10
@@ -48,7 +48,18 @@ def document_rows(bench: Bench) -> list[Row]:
     def of_raw(connections: int) -> Round:
         return timed(bench, raw_jobs.get_document, bench.raw(connections), ids)
 
-    return qps_rows("GetDocument", pairs(bench, of_service, of_raw), "≥ 0.30")
+    measured = pairs(bench, of_service, of_raw)
+    return [*qps_rows("GetDocument", measured, "≥ 0.30"), _bare_row(bench, measured)]
+
+
+def _bare_row(bench: Bench, measured: Sequence[Pair]) -> Row:
+    """What an empty gRPC call reaches in place of the service."""
+    ratios: list[float] = []
+    with bare_call.served() as address:
+        for _, raw in measured:
+            bare = timed(bench, bare_call.call, address, CALLERS, bench.seconds)
+            ratios.append(bare.measured.qps / raw.measured.qps)
+    return row("an empty grpc.aio call, QPS at 16 callers ÷ raw fetchrow", ratios, "")
 
 
 def filter_rows(bench: Bench, field: str, kind: str) -> list[Row]:
