@@ -64,6 +64,7 @@ TAMPERINGS: dict[str, LiteralString] = {
           from knowledge.audit_event where audit_class = 3
     """,
     "an event without its payload": """
+        set session_replication_role = replica;
         delete from knowledge.audit_payload where 'collections/c/documents/plain' = any (resources)
     """,
     "a payload without its event": """

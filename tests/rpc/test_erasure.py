@@ -264,6 +264,26 @@ async def test_the_serving_role_deletes_no_payload_but_by_the_function(
     await conn.close()
 
 
+@pytest.mark.parametrize("named", ["", "an event of something else"])
+async def test_payloads_go_only_with_the_event_of_their_erasure(
+    named: str, clinic: Clinic, database_urls: DatabaseUrls
+) -> None:
+    await clinic.add("a", "x", SUBJECT)
+    count = "select count(*) from knowledge.audit_payload where $1 = any (subject_ids)"
+    before = await clinic.conn.fetchval(count, SUBJECT)
+    other = await clinic.conn.fetchval("select event_id::text from knowledge.audit_event limit 1")
+    conn = await connect(database_urls.server_dsn)
+    name = other if named else ""
+    await conn.execute("begin")
+    await conn.execute("select set_config('knowledge.erasure_event', $1, true)", name)
+    assert await conn.fetchval("select knowledge.erase_payloads($1)", SUBJECT) == before
+    with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="the event of its erasure"):
+        await conn.execute("commit")
+    await conn.close()
+    assert before > 0
+    assert await clinic.conn.fetchval(count, SUBJECT) == before
+
+
 async def test_bad_fields_are_named(clinic: Clinic) -> None:
     refusal = await refused(clinic.erase("s" * 129, request_id="nonsense"))
     assert set(refusal.fields) == {"subject_id", "request_id"}

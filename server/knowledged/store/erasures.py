@@ -125,7 +125,8 @@ RECORD_ERASURE: LiteralString = recorded(
     ),
 """,
     """
-    select resource_uid from gate
+    -- The deletion of payloads is let through for the sake of this event.
+    select set_config('knowledge.erasure_event', resource_uid::text, true) from gate
 """,
 )
 
