@@ -12,6 +12,7 @@ from watching import answers, create, now, update
 
 from cluster import DatabaseUrls
 from knowledge.v1 import collection_pb2 as c
+from knowledge.v1 import document_pb2 as d
 from knowledge.v1 import knowledge_service_pb2 as k
 from knowledge.v1.knowledge_service_pb2_grpc import KnowledgeServiceStub
 from knowledged.connection import connect
@@ -61,6 +62,16 @@ async def test_changes_come_in_order_with_their_revision_and_event(
     assert [x.log_index for x in found] == sorted({x.log_index for x in found})
     again = await changes(knowledge, mine, found[0].log_index + 1, 2)
     assert again == found[1:]
+
+
+async def test_what_was_refused_is_no_change(knowledge: Any, collection: c.Collection) -> None:
+    start = await now(knowledge, collection.name)
+    name = await create(knowledge, collection.name, "d")
+    stale = k.UpdateDocumentRequest(document=d.Document(name=name, title="x"), etag='"9"')
+    assert (await refused(knowledge.UpdateDocument(stale))).code is Code.ABORTED
+    await update(knowledge, name, "changed")
+    found = await changes(knowledge, collection.name, start, 2)
+    assert [x.revision for x in found] == [1, 2]
 
 
 async def test_what_was_deleted_with_its_collection_ends_the_stream(
