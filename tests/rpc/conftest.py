@@ -24,6 +24,8 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from secured import SecuredServer, furnished, write_access_file
 
 from cluster import Cluster, DatabaseUrls
+from knowledge.v1.audit_event_pb2 import AuditEvent
+from knowledge.v1.audit_service_pb2 import ListAuditEventsRequest
 from knowledge.v1.audit_service_pb2_grpc import AuditServiceStub
 from knowledge.v1.chunk_pb2 import Chunk
 from knowledge.v1.collection_pb2 import Collection
@@ -208,6 +210,17 @@ def search(vectors: Any) -> Callable[..., Any]:
         return await vectors.Search(SearchRequest(collection=collection.name, **fields))
 
     return ask
+
+
+@pytest.fixture
+def events(audit_log: Any) -> Callable[..., Any]:
+    """`await events(filter)`: the first page of events, latest first."""
+
+    async def listed(text: str, **fields: Any) -> list[AuditEvent]:
+        request = ListAuditEventsRequest(filter=text, **fields)
+        return list((await audit_log.ListAuditEvents(request)).events)
+
+    return listed
 
 
 @pytest.fixture
