@@ -4,16 +4,8 @@ import base64
 from collections.abc import AsyncIterator
 from typing import Any
 
-from google.protobuf.struct_pb2 import Struct
-
 from knowledge.v1 import document_pb2 as d
 from knowledge.v1 import knowledge_service_pb2 as k
-
-
-def struct(**values: Any) -> Struct:
-    made = Struct()
-    made.update(values)
-    return made
 
 
 async def insert(knowledge: Any, parent: str, document_id: str, **fields: Any) -> d.Document:

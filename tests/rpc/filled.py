@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from google.protobuf.struct_pb2 import Struct
+from asking import struct
 from numpy.typing import NDArray
 
 from knowledge.v1 import collection_pb2 as c
@@ -18,12 +18,6 @@ from knowledge.v1.vector_pb2 import Vector
 NUMBER = c.FILTER_FIELD_TYPE_NUMBER
 STRING = c.FILTER_FIELD_TYPE_STRING
 Floats = NDArray[np.float32]
-
-
-def struct(**values: Any) -> Struct:
-    made = Struct()
-    made.update(values)
-    return made
 
 
 def vector(values: Any) -> Vector:

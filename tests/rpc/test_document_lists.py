@@ -7,7 +7,8 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
-from document_pages import all_ids, changed, insert, pages, struct
+from asking import struct
+from document_pages import all_ids, changed, insert, pages
 from google.protobuf.struct_pb2 import Struct, Value
 from refusal import refused
 
