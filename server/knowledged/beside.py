@@ -13,6 +13,7 @@ from knowledged.services.health import Health
 from knowledged.services.supplies import Supplies
 from knowledged.workers import readiness
 from knowledged.workers.audit_retention import AuditRetention
+from knowledged.workers.ef_tuning import Wanted
 from knowledged.workers.housekeeping import Housekeeping
 from knowledged.workers.key_keeper import KeyKeeper
 from knowledged.workers.notice_recorder import NoticeRecorder
@@ -33,7 +34,7 @@ def beside(parts: Parts, supplies: Supplies, workers: TextWorkers, health: Healt
         Purger(parts.database).run(),
         keeper.run(),
         _retention(parts).run(),
-        RecallWatch(parts.database, parts.metrics).run(),
+        _recall_watch(parts).run(),
         *_text_lanes(parts, workers),
         NoticeRecorder(parts.database, parts.providers.notices).run(),
         _key_keeper(parts).run(),
@@ -57,6 +58,12 @@ def _retention(parts: Parts) -> AuditRetention:
         AuditClass.ADMIN: s.audit_admin_retention_days,
     }
     return AuditRetention(parts.maintenance_dsn, days)
+
+
+def _recall_watch(parts: Parts) -> RecallWatch:
+    s = parts.settings
+    wanted = Wanted(s.wanted_recall, s.largest_ef)
+    return RecallWatch(parts.database, parts.metrics, wanted)
 
 
 def _key_keeper(parts: Parts) -> KeyKeeper:

@@ -3,6 +3,7 @@
 Names, labels and buckets: https://github.com/grpc-ecosystem/go-grpc-middleware/tree/main/providers/prometheus
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
@@ -10,7 +11,6 @@ from wsgiref.simple_server import WSGIServer
 from prometheus_client import (
     CollectorRegistry,
     Counter,
-    Gauge,
     GCCollector,
     Histogram,
     PlatformCollector,
@@ -20,6 +20,7 @@ from prometheus_client import (
 
 from knowledged.call import Method
 from knowledged.errors import Code
+from knowledged.index_metrics import IndexMetrics
 from knowledged.provider_metrics import ModelCounters, ProviderMetrics
 
 _METHOD = ("grpc_type", "grpc_service", "grpc_method")
@@ -82,12 +83,7 @@ class Metrics:
         self._received = self._counter("grpc_server_msg_received", "Messages received.")
         self._sent = self._counter("grpc_server_msg_sent", "Messages sent.")
         self._handled = self._counter("grpc_server_handled", "RPCs ended, by code.", "grpc_code")
-        self._index_recall = Gauge(
-            "knowledged_index_recall",
-            "Share of the truly nearest that a vector index finds, of a sample of its vectors.",
-            ("space_uid",),
-            registry=self.registry,
-        )
+        self._indexes = IndexMetrics(self.registry)
         self._seconds = Histogram(
             "grpc_server_handling_seconds",
             "Seconds from the arrival of an RPC to its end.",
@@ -96,9 +92,14 @@ class Metrics:
             buckets=_SECONDS,
         )
 
-    def index_recall(self, space_uid: str, recall: float) -> None:
-        """A vector index was measured: the share of the truly nearest ten that it finds."""
-        self._index_recall.labels(space_uid).set(recall)
+    def indexes(self, found: Mapping[str, tuple[float | None, int]]) -> None:
+        """All vector indexes there are, by the uids of their spaces: the recall that was measured
+        last, and the ef."""
+        self._indexes.tell(found)
+
+    def index_ef_changed(self, *, raised: bool) -> None:
+        """A measurement changed the ef of an index."""
+        self._indexes.ef_changed(raised=raised)
 
     def of_method(self, method: Method) -> MethodMetrics:
         """The series of `method`. All codes start at 0: a rate needs a point before the first."""

@@ -141,6 +141,11 @@ class Settings(BaseSettings):
     max_export_seconds: Annotated[int, Field(ge=1, le=86_400)] = 600
     max_concurrent_exports: _Count = 4
 
+    # The recall@10 that searches by index should have, for which the server chooses each index's
+    # ef, and how large that may become. wanted_recall 0 leaves every ef as it is.
+    wanted_recall: Annotated[float, Field(ge=0, le=1)] = 0.98
+    largest_ef: Annotated[int, Field(ge=1, le=1_000)] = 400
+
     # Embedding: threads of the local model, texts that may wait for it, tasks that embed chunks
     # of documents too large to embed at once (more chunks than inline_chunks).
     embedding_threads: _Count = 2

@@ -76,8 +76,10 @@ TAMPERINGS: dict[str, LiteralString] = {
     "a leaf of another event": """
         update knowledge.audit_event set leaf = overlay(leaf placing '\\x00' from 9)
     """,
+    # A quick sequencer has left nothing pending.
     "an event neither pending nor in the tree, or both": """
-        delete from knowledge.audit_pending
+        with waiting as (delete from knowledge.audit_pending)
+        delete from knowledge.audit_leaf
     """,
     "a pending row or leaf without its event": """
         insert into knowledge.audit_pending (event_id) values (gen_random_uuid())

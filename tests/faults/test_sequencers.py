@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from random import Random
 
@@ -20,10 +20,11 @@ from knowledged.store import ledger
 
 WORKER = Path(__file__).with_name("sequencer_process.py")
 KEYS = KeyRing(())
+START_SECONDS = 60.0
 
 
 class Sequencing:
-    """A sequencer in a process of its own. It says a line for each batch."""
+    """A sequencer in a process of its own. It says once when it is inside a batch."""
 
     def __init__(self, dsn: str, pause_seconds: float) -> None:
         self._process = subprocess.Popen(
@@ -31,19 +32,37 @@ class Sequencing:
         )
 
     async def holds(self) -> None:
-        """Until it is inside a batch's transaction, with the lock."""
+        """Until it is inside a batch's transaction, with the lock.
+
+        One that never gets there is killed: a thread that reads from it would outlive the test.
+        """
         assert self._process.stdout is not None
-        line = await asyncio.to_thread(self._process.stdout.readline)
-        assert line == "inside\n"
+        reading = asyncio.create_task(asyncio.to_thread(self._process.stdout.readline))
+        done, _ = await asyncio.wait([reading], timeout=START_SECONDS)
+        if not done:
+            self._process.kill()
+        assert await reading == "inside\n"
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
     def end(self) -> None:
+        """SIGKILL; it was running until then."""
         self._process.kill()
-        self._process.wait()
+        ended = self._process.wait()
         if self._process.stdout:
             self._process.stdout.close()
+        assert ended == -signal.SIGKILL
+
+
+@contextmanager
+def sequencing(dsn: str, pause_seconds: float) -> Iterator[Sequencing]:
+    """One that runs for the block, and never longer: its end is SIGKILL."""
+    each = Sequencing(dsn, pause_seconds)
+    try:
+        yield each
+    finally:
+        each.end()
 
 
 @pytest.fixture
@@ -128,6 +147,7 @@ async def whole(database: Database) -> None:
 
 
 @pytest.mark.fault
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("limit", "stopped"),
     [(1.0, 3.0), pytest.param(10.0, 30.0, marks=pytest.mark.slow)],
@@ -144,44 +164,36 @@ async def test_one_that_is_stopped_inside_a_batch_holds_nobody_up(
     monkeypatch.setenv("SEQUENCER_LIMIT_SECONDS", str(limit))
     dsn = two_databases[0].server_dsn
     async with writing(database):
-        first = Sequencing(dsn, 0.2)
-        second = None
-        try:
+        with sequencing(dsn, 0.2) as first:
             await first.holds()
             first.send(signal.SIGSTOP)
-            second = Sequencing(dsn, 0.0)
-            await asyncio.sleep(limit + 0.5)
-            await goes_on(database, stopped - limit)
-            first.send(signal.SIGCONT)
-            await goes_on(database, 1.0)
-        finally:
-            for each in (first, second):
-                if each:
-                    each.end()
+            with sequencing(dsn, 0.0):
+                await asyncio.sleep(limit + 0.5)
+                await goes_on(database, stopped - limit)
+                first.send(signal.SIGCONT)
+                await goes_on(database, 1.0)
     await whole(database)
 
 
 @pytest.mark.fault
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.slow)])
 async def test_one_that_is_killed_inside_a_batch_leaves_nothing_half_done(
     kills: int, two_databases: tuple[DatabaseUrls, DatabaseUrls], database: Database
 ) -> None:
     dsn, random = two_databases[0].server_dsn, Random(7)
     async with writing(database):
-        other = Sequencing(dsn, 0.05)
-        try:
+        with sequencing(dsn, 0.05):
             for _ in range(kills):
-                killed = Sequencing(dsn, 0.05)
-                await killed.holds()
-                await asyncio.sleep(random.random() * 0.1)
-                killed.end()
+                with sequencing(dsn, 0.05) as killed:
+                    await killed.holds()
+                    await asyncio.sleep(random.random() * 0.1)
             await goes_on(database, 0.5)
-        finally:
-            other.end()
     await whole(database)
 
 
 @pytest.mark.fault
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "seconds", [2.0, pytest.param(60.0, marks=pytest.mark.slow)], ids=["short", "a minute"]
 )
@@ -193,11 +205,8 @@ async def test_a_transaction_that_stays_open_elsewhere_does_not_stop_the_log(
     async with elsewhere.transaction():
         await elsewhere.execute(WRITE, 1)
         async with writing(database):
-            sequencing = Sequencing(two_databases[0].server_dsn, 0.0)
-            try:
-                await sequencing.holds()
+            with sequencing(two_databases[0].server_dsn, 0.0) as running:
+                await running.holds()
                 await goes_on(database, seconds)
-            finally:
-                sequencing.end()
     await elsewhere.close()
     await whole(database)

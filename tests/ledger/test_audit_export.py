@@ -21,7 +21,7 @@ from knowledged.ledger.merkle import EMPTY_ROOT
 from knowledged.ledger.note import VerifierKey
 from knowledged.ledger.verifier import Report
 from knowledged.store import ledger, ledger_entries
-from tampering import OTHER_KEYS
+from tampering_acts import OTHER_KEYS
 
 SIZE = 300
 Lines = list[bytes]

@@ -15,7 +15,8 @@ from knowledged.database import Database
 from knowledged.ledger.database_verification import CHECKS, DatabaseVerification, Report
 from knowledged.store import ledger
 from stored import make_collection, make_document
-from tampering import KINDS, SIZE
+from tampering import KINDS
+from tampering_acts import SIZE
 
 
 @dataclass(frozen=True, slots=True)

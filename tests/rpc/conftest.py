@@ -24,6 +24,8 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from secured import SecuredServer, furnished, write_access_file
 
 from cluster import Cluster, DatabaseUrls
+from knowledge.v1.audit_event_pb2 import AuditEvent
+from knowledge.v1.audit_service_pb2 import ListAuditEventsRequest
 from knowledge.v1.audit_service_pb2_grpc import AuditServiceStub
 from knowledge.v1.chunk_pb2 import Chunk
 from knowledge.v1.collection_pb2 import Collection
@@ -31,17 +33,15 @@ from knowledge.v1.config_service_pb2_grpc import ConfigServiceStub
 from knowledge.v1.document_pb2 import VIEW_FULL, Document
 from knowledge.v1.knowledge_service_pb2 import CreateCollectionRequest, GetDocumentRequest
 from knowledge.v1.knowledge_service_pb2_grpc import KnowledgeServiceStub
-from knowledge.v1.vector_service_pb2 import ListChunksRequest, SearchRequest
+from knowledge.v1.vector_service_pb2 import ListChunksRequest, SearchRequest, SearchResponse
 from knowledge.v1.vector_service_pb2_grpc import VectorServiceStub
 from knowledged.__main__ import main
 from knowledged.app import Running
 from served import Serve
 
 Start = Callable[[], AbstractAsyncContextManager[Running]]
-
 TARGET = os.environ.get("TARGET")
 HERE = Path(__file__).parent
-
 in_session_loop = pytest.mark.asyncio(loop_scope="session")
 
 
@@ -200,6 +200,27 @@ def found(vectors: Any, collection: Collection) -> Callable[..., Any]:
         return [hit.document.name for hit in answer.hits]
 
     return search
+
+
+@pytest.fixture
+def search(vectors: Any) -> Callable[..., Any]:
+    """`await search(collection, text=... or vector=..., ...)`: the answer."""
+
+    async def ask(collection: Collection, **fields: Any) -> SearchResponse:
+        return await vectors.Search(SearchRequest(collection=collection.name, **fields))
+
+    return ask
+
+
+@pytest.fixture
+def events(audit_log: Any) -> Callable[..., Any]:
+    """`await events(filter)`: the first page of events, latest first."""
+
+    async def listed(text: str, **fields: Any) -> list[AuditEvent]:
+        request = ListAuditEventsRequest(filter=text, **fields)
+        return list((await audit_log.ListAuditEvents(request)).events)
+
+    return listed
 
 
 @pytest.fixture

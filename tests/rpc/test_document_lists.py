@@ -1,13 +1,14 @@
-"""ListDocuments: filters, orders and pages."""
+"""ListDocuments: filters and pages."""
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 import pytest
 import pytest_asyncio
+from asking import struct
+from document_pages import all_ids, changed, insert, pages
 from google.protobuf.struct_pb2 import Struct, Value
 from refusal import refused
 
@@ -16,36 +17,6 @@ from knowledge.v1 import document_pb2 as d
 from knowledge.v1 import knowledge_service_pb2 as k
 
 Code = grpc.StatusCode
-
-
-def struct(**values: Any) -> Struct:
-    made = Struct()
-    made.update(values)
-    return made
-
-
-async def insert(knowledge: Any, parent: str, document_id: str, **fields: Any) -> d.Document:
-    """A document that needs no embedding."""
-    document = d.Document(origin=d.ORIGIN_CALLER, **fields)
-    request = k.CreateDocumentRequest(parent=parent, document_id=document_id, document=document)
-    return (await knowledge.CreateDocument(request)).document
-
-
-async def pages(knowledge: Any, request: k.ListDocumentsRequest) -> AsyncIterator[list[str]]:
-    """The ids on each page, to the last."""
-    while True:
-        answer = await knowledge.ListDocuments(request)
-        yield [document.name.split("/")[-1] for document in answer.documents]
-        if not answer.next_page_token:
-            return
-        request.page_token = answer.next_page_token
-
-
-async def all_ids(knowledge: Any, parent: str, **fields: Any) -> list[str]:
-    request = k.ListDocumentsRequest(parent=parent, **fields)
-    return [each async for page in pages(knowledge, request) for each in page]
-
-
 LIBRARY: dict[str, dict[str, Any]] = {
     "a": {
         "title": "Asthma",
@@ -204,38 +175,6 @@ async def test_a_filter_cannot_smuggle_sql(knowledge: Any, library: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("order_by", "expected"),
-    [
-        ("", "cab"),
-        ("create_time", "cab"),
-        ("create_time desc", "bac"),
-        ("update_time", "abc"),
-        ("update_time desc", "cba"),
-        ("document_id", "abc"),
-        ("document_id desc", "cba"),
-    ],
-)
-@pytest.mark.parametrize("page_size", [0, 1, 2])
-async def test_lists_come_in_the_order_asked_for(
-    knowledge: Any, ordered: str, order_by: str, expected: str, page_size: int
-) -> None:
-    found = await all_ids(knowledge, ordered, order_by=order_by, page_size=page_size)
-    assert found == list(expected)
-
-
-@pytest_asyncio.fixture(loop_scope="session", scope="module")
-async def ordered(knowledge: Any) -> str:
-    """A collection with the documents c, a, b, made in this order, of which c was updated last."""
-    made = await knowledge.CreateCollection(k.CreateCollectionRequest())
-    name = str(made.collection.name)
-    for document_id in "cab":
-        await insert(knowledge, name, document_id)
-    changed = d.Document(name=f"{name}/documents/c", title="changed")
-    await knowledge.UpdateDocument(k.UpdateDocumentRequest(document=changed))
-    return name
-
-
-@pytest.mark.parametrize(
     "order_by", ["nonsense", "title", "create_time down", "create_time, document_id", "desc"]
 )
 async def test_an_unknown_order_is_refused(knowledge: Any, library: str, order_by: str) -> None:
@@ -295,13 +234,6 @@ async def test_a_page_ends_early_rather_than_pass_the_message_limit(
     request = k.ListDocumentsRequest(parent=collection.name, view=d.VIEW_FULL)
     found = [page async for page in pages(knowledge, request)]
     assert found == [["0", "1", "2", "3"], ["4", "5"]]
-
-
-def changed(token: str) -> str:
-    """The token with one bit of its bytes turned."""
-    raw = bytearray(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-    raw[len(raw) // 2] ^= 1
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 async def first_token(knowledge: Any, request: k.ListDocumentsRequest) -> str:

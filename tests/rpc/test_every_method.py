@@ -1,159 +1,38 @@
 """What holds for every RPC there is: who may call it, and how it refuses.
 
-A new RPC needs an entry in `REQUESTS` and in `ALLOWED`.
+A new RPC needs an entry in `every_request.requests` and in `ALLOWED`.
 """
 
-import ast
-import asyncio
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
-from uuid import uuid4
+from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
-import pytest_asyncio
-from google.protobuf.descriptor import MethodDescriptor
-from google.protobuf.message import Message
+from every_request import (
+    AUDIT,
+    CONFIG,
+    KNOWLEDGE,
+    METHODS,
+    NOBODYS_EVENT,
+    VECTOR,
+    a_request,
+    call,
+    every_method,
+    requests,
+    served_methods,
+)
 from refusal import refusal_of, refused
 from secured import Metadata, SecuredServer
 
-import knowledged
-from cluster import DatabaseUrls
 from knowledge.v1 import audit_service_pb2 as a
-from knowledge.v1 import chunk_pb2 as ch
-from knowledge.v1 import collection_pb2 as c
-from knowledge.v1 import config_service_pb2 as s
-from knowledge.v1 import document_pb2 as d
 from knowledge.v1 import knowledge_service_pb2 as k
-from knowledge.v1 import vector_service_pb2 as v
-from knowledge.v1.append_audit_events_pb2 import AppendAuditEventsRequest, AppendedEvent
-from knowledge.v1.audit_event_pb2 import AUDIT_OUTCOME_DONE, AUDIT_OUTCOME_REFUSED, AuditEvent
-from knowledge.v1.disclosure_pb2 import GetDisclosureReportRequest
-from knowledge.v1.erasure_pb2 import EraseSubjectRequest
-from knowledge.v1.error_reason_pb2 import ErrorReason
-from knowledge.v1.legal_hold_pb2 import (
-    LegalHold,
-    ListLegalHoldsRequest,
-    ReleaseLegalHoldRequest,
-    SetLegalHoldRequest,
-)
-from knowledge.v1.options_pb2 import AUDIT_CLASS_NONE, AUDIT_CLASS_READ, access
-from knowledged.connection import connect
-from knowledged.embedding import bundled
-from knowledged.embedding.catalogue import Catalogue, Offered
-from knowledged.embedding.chunker import Chunker
-from knowledged.embedding.local import LocalEmbedder
-from knowledged.embedding.tokenizer import TextTokenizer
-from served import Model, Serve
+from knowledge.v1.audit_event_pb2 import AUDIT_OUTCOME_REFUSED, AuditEvent
+from knowledge.v1.options_pb2 import AUDIT_CLASS_NONE, access
 
 Code = grpc.StatusCode
-KNOWLEDGE, VECTOR = "/knowledge.v1.KnowledgeService/", "/knowledge.v1.VectorService/"
-AUDIT, CONFIG = "/knowledge.v1.AuditService/", "/knowledge.v1.ConfigService/"
-
-
-def requests(name: str, event_id: str) -> dict[str, Message]:
-    """A good request of every method: to the collection `name`, its document `d`, its chunk `x`."""
-    document, chunk = f"{name}/documents/d", f"{name}/documents/d/chunks/x"
-    return {
-        f"{KNOWLEDGE}CreateCollection": k.CreateCollectionRequest(
-            collection_id=name.removeprefix("collections/")
-        ),
-        f"{KNOWLEDGE}GetCollection": k.GetCollectionRequest(name=name),
-        f"{KNOWLEDGE}ListCollections": k.ListCollectionsRequest(),
-        f"{KNOWLEDGE}UpdateCollection": k.UpdateCollectionRequest(
-            collection=c.Collection(name=name)
-        ),
-        f"{KNOWLEDGE}DeleteCollection": k.DeleteCollectionRequest(name=name, force=True),
-        f"{KNOWLEDGE}CreateDocument": k.CreateDocumentRequest(
-            parent=name, document=d.Document(content="a text")
-        ),
-        f"{KNOWLEDGE}GetDocument": k.GetDocumentRequest(name=document),
-        f"{KNOWLEDGE}ListDocuments": k.ListDocumentsRequest(parent=name),
-        f"{KNOWLEDGE}AggregateDocuments": k.AggregateDocumentsRequest(parent=name),
-        f"{KNOWLEDGE}ImportDocuments": k.ImportDocumentsRequest(start=k.ImportStart(parent=name)),
-        f"{KNOWLEDGE}ExportDocuments": k.ExportDocumentsRequest(parent=name),
-        f"{KNOWLEDGE}WatchDocuments": k.WatchDocumentsRequest(parent=name),
-        f"{KNOWLEDGE}UpdateDocument": k.UpdateDocumentRequest(
-            document=d.Document(name=document, title="changed"), allow_missing=True
-        ),
-        f"{KNOWLEDGE}DeleteDocument": k.DeleteDocumentRequest(name=document, allow_missing=True),
-        f"{KNOWLEDGE}UndeleteDocument": k.UndeleteDocumentRequest(name=document),
-        f"{KNOWLEDGE}PurgeDocuments": k.PurgeDocumentsRequest(parent=name, filter="revision > 9"),
-        f"{KNOWLEDGE}ListDocumentRevisions": k.ListDocumentRevisionsRequest(parent=document),
-        f"{KNOWLEDGE}RollbackDocument": k.RollbackDocumentRequest(name=document, revision=1),
-        f"{KNOWLEDGE}BatchGetDocuments": k.BatchGetDocumentsRequest(parent=name, names=[document]),
-        f"{KNOWLEDGE}BatchCreateDocuments": k.BatchCreateDocumentsRequest(
-            parent=name,
-            requests=[k.CreateDocumentRequest(document=d.Document(origin=d.ORIGIN_CALLER))],
-        ),
-        f"{KNOWLEDGE}BatchUpdateDocuments": k.BatchUpdateDocumentsRequest(
-            parent=name,
-            requests=[k.UpdateDocumentRequest(document=d.Document(name=document, title="changed"))],
-        ),
-        f"{KNOWLEDGE}BatchDeleteDocuments": k.BatchDeleteDocumentsRequest(
-            parent=name, requests=[k.DeleteDocumentRequest(name=document)]
-        ),
-        f"{VECTOR}UpsertChunks": v.UpsertChunksRequest(
-            parent=document, chunks=[ch.Chunk(chunk_id="x", content="a text")]
-        ),
-        f"{VECTOR}IngestChunks": v.IngestChunksRequest(start=v.IngestStart(parent=document)),
-        f"{VECTOR}GetChunk": v.GetChunkRequest(name=chunk),
-        f"{VECTOR}ListChunks": v.ListChunksRequest(parent=document),
-        f"{VECTOR}DeleteChunk": v.DeleteChunkRequest(name=chunk),
-        f"{VECTOR}EmbedTexts": v.EmbedTextsRequest(texts=["a text"]),
-        f"{VECTOR}PreviewChunks": v.PreviewChunksRequest(content="a text"),
-        f"{VECTOR}Search": v.SearchRequest(collection=name, text="a text"),
-        f"{VECTOR}BatchSearch": v.BatchSearchRequest(
-            collection=name, searches=[v.SearchRequest(text="a text")]
-        ),
-        f"{VECTOR}AggregateChunks": v.AggregateChunksRequest(collection=name),
-        f"{VECTOR}GetIndexStats": v.GetIndexStatsRequest(collection=name),
-        f"{VECTOR}MeasureRecall": v.MeasureRecallRequest(collection=name),
-        f"{AUDIT}AppendAuditEvents": AppendAuditEventsRequest(
-            events=[
-                AppendedEvent(
-                    insert_id=str(uuid4()),
-                    action="pharmacy.orders.read",
-                    audit_class=AUDIT_CLASS_READ,
-                    outcome=AUDIT_OUTCOME_DONE,
-                )
-            ]
-        ),
-        f"{AUDIT}SetLegalHold": SetLegalHoldRequest(
-            legal_hold=LegalHold(reason="a case", collection=name)
-        ),
-        f"{AUDIT}ReleaseLegalHold": ReleaseLegalHoldRequest(name="legalHolds/never-was"),
-        f"{AUDIT}ListLegalHolds": ListLegalHoldsRequest(),
-        f"{AUDIT}EraseSubject": EraseSubjectRequest(subject_id="p-1"),
-        f"{AUDIT}GetDisclosureReport": GetDisclosureReportRequest(subject_id="p-1"),
-        f"{AUDIT}GetAuditEvent": a.GetAuditEventRequest(name=f"auditEvents/{event_id}"),
-        f"{AUDIT}ListAuditEvents": a.ListAuditEventsRequest(),
-        f"{AUDIT}TailAuditEvents": a.TailAuditEventsRequest(start_log_index=0),
-        f"{AUDIT}GetCheckpoint": a.GetCheckpointRequest(),
-        f"{AUDIT}ListCheckpoints": a.ListCheckpointsRequest(),
-        f"{AUDIT}GetInclusionProof": a.GetInclusionProofRequest(name=f"auditEvents/{event_id}"),
-        f"{AUDIT}GetConsistencyProof": a.GetConsistencyProofRequest(old_tree_size=1),
-        f"{AUDIT}VerifyAuditLog": a.VerifyAuditLogRequest(),
-        f"{AUDIT}ExportAuditEvents": a.ExportAuditEventsRequest(),
-        f"{CONFIG}GetServerInfo": s.GetServerInfoRequest(),
-        f"{CONFIG}ListEmbeddingModels": s.ListEmbeddingModelsRequest(),
-        f"{CONFIG}SetProviderCredential": s.SetProviderCredentialRequest(
-            name=PROVIDER, api_key="hf_notakeynotakeynotakey", skip_validation=True
-        ),
-        f"{CONFIG}GetProviderCredential": s.GetProviderCredentialRequest(name=PROVIDER),
-        f"{CONFIG}ValidateProviderCredential": s.ValidateProviderCredentialRequest(name=PROVIDER),
-        f"{CONFIG}DeleteProviderCredential": s.DeleteProviderCredentialRequest(name=PROVIDER),
-    }
-
-
-PROVIDER = "providers/huggingface"
-NOBODYS_EVENT = "01900000-0000-7000-8000-000000000000"
-METHODS = tuple(requests("collections/x", NOBODYS_EVENT))
 ROLES = {"reader", "writer", "auditor", "operator", "recorder", "admin"}
 COLLECTION_ROLES = ROLES - {"recorder"}
+
 # Which roles may call it.
 ALLOWED = {
     f"{KNOWLEDGE}CreateCollection": {"operator", "admin"},
@@ -212,6 +91,7 @@ ALLOWED = {
     f"{CONFIG}ValidateProviderCredential": {"operator", "admin"},
     f"{CONFIG}DeleteProviderCredential": {"operator", "admin"},
 }
+
 # What takes no collection, or leaves out what the caller is not granted.
 ANSWERED_FOR_ALL = {
     f"{KNOWLEDGE}ListCollections",
@@ -231,6 +111,7 @@ ANSWERED_FOR_ALL = {
     f"{CONFIG}ListEmbeddingModels",
     f"{CONFIG}GetProviderCredential",
 }
+
 # What is the whole server's: who is confined to some collections may not do it.
 DENIED_TO_THE_CONFINED = {
     f"{KNOWLEDGE}CreateCollection",
@@ -239,47 +120,6 @@ DENIED_TO_THE_CONFINED = {
     f"{CONFIG}ValidateProviderCredential",
     f"{CONFIG}DeleteProviderCredential",
 }
-
-every_method = pytest.mark.parametrize("path", METHODS, ids=lambda path: path.split("/")[-1])
-
-
-def served_methods() -> dict[str, MethodDescriptor]:
-    """All methods of our services, from the descriptors."""
-    return {
-        f"/{service.full_name}/{method.name}": method
-        for module in (k, v, a, s)
-        for service in module.DESCRIPTOR.services_by_name.values()
-        for method in service.methods
-    }
-
-
-STREAMS = {path: m.client_streaming for path, m in served_methods().items() if m.server_streaming}
-
-
-def call(
-    channel: grpc.aio.Channel, path: str, request: bytes, metadata: Metadata | None = None
-) -> Any:
-    """Bytes in, bytes out; of a stream the first answer."""
-    if path not in STREAMS:
-        return channel.unary_unary(path)(request, metadata=metadata)
-    if STREAMS[path]:
-        return first(channel.stream_stream(path)(iter([request]), metadata=metadata))
-    return first(channel.unary_stream(path)(request, metadata=metadata))
-
-
-async def first(stream: Any) -> bytes:
-    """A stream that goes on for ever, as a tail does, has nothing to say for a while."""
-    try:
-        async with asyncio.timeout(1):
-            return await anext(aiter(stream), b"")
-    except TimeoutError:
-        return b""
-    finally:
-        stream.cancel()
-
-
-def a_request(path: str) -> bytes:
-    return requests("collections/x", NOBODYS_EVENT)[path].SerializeToString()
 
 
 def test_every_method_of_the_descriptors_is_tested_here() -> None:
@@ -478,71 +318,3 @@ async def test_a_caller_without_the_right_leaves_exactly_one_event(
     auditor = secured_server.metadata("auditor")
     (event,) = await events_of(secured_server.channel, refusal.call_id, auditor)
     assert (event.rpc, event.actor, event.grpc_code) == (path, others[0], 7)
-
-
-@pytest.fixture
-def broken_database(only_here: None, request: pytest.FixtureRequest) -> DatabaseUrls:
-    """Asked for late, so that no PostgreSQL starts for a TARGET."""
-    urls: DatabaseUrls = request.getfixturevalue("database_urls")
-    return urls
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def broken(
-    broken_database: DatabaseUrls, serve: Serve, model: Model
-) -> AsyncIterator[grpc.aio.Channel]:
-    """To a server whose tables vanish behind its back, and whose tokenizer is none."""
-    tokenizer = cast("TextTokenizer", SimpleNamespace(special_tokens=2))
-    embedder = LocalEmbedder(bundled.locate(), tokenizer, threads=1)
-    parts = {"catalogue": Catalogue([Offered(embedder, Chunker(tokenizer))])}
-    async with (
-        serve(broken_database, parts) as running,
-        grpc.aio.insecure_channel(f"127.0.0.1:{running.port}") as opened,
-    ):
-        admin = await connect(broken_database.superuser_dsn)
-        await admin.execute("alter schema knowledge rename to hidden")
-        await admin.close()
-        yield opened
-    await embedder.close()
-
-
-async def test_a_bug_of_ours_leaks_nothing(broken: grpc.aio.Channel) -> None:
-    """Of every method: in one test, since breaking a server takes a second."""
-    refusals = {path: await refused(call(broken, path, a_request(path))) for path in METHODS}
-    for path, refusal in refusals.items():
-        seen = refusal.code, refusal.reason, refusal.message
-        assert seen == (Code.INTERNAL, "INTERNAL", "internal error"), path
-        assert len(refusal.call_id) == 36
-        told = refusal.raw.replace("knowledge.v1", "").lower()
-        for secret in ("knowledge.", "relation", "undefined", "namespace", "attribute", ".py"):
-            assert secret not in told, path
-
-
-SERVER = Path(knowledged.__file__).parent
-
-
-def test_every_reason_that_the_server_gives_is_in_the_proto() -> None:
-    names = [value.name for value in ErrorReason.DESCRIPTOR.values]
-    known = {name.removeprefix("ERROR_REASON_") for name in names}
-    given = {
-        reason
-        for file in SERVER.rglob("*.py")
-        if not file.is_relative_to(SERVER / "commands")  # what runs at a client
-        for node in ast.walk(ast.parse(file.read_text()))
-        for reason in reasons_in(node)
-    }
-    assert {"INVALID_FIELD", "QUOTA_EXHAUSTED", "DATABASE_READ_ONLY", "MODEL_MISMATCH"} <= given
-    assert given <= known
-
-
-def reasons_in(node: ast.AST) -> Iterator[str]:
-    """`reason="X"` in a call, `reason = "X"` in a class, and the second argument of Status."""
-    match node:
-        case ast.keyword(arg="reason", value=ast.Constant(value=str(reason))):
-            yield reason
-        case ast.Assign(targets=[ast.Name(id="reason")], value=ast.Constant(value=str(reason))):
-            yield reason
-        case ast.Call(func=ast.Name(id="Status"), args=[_, ast.Constant(value=str(reason)), *_]):
-            yield reason
-        case _:
-            return

@@ -1,24 +1,32 @@
 """Search, over the wire: what is found, in which order, with which score, and what is refused."""
 
-import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 import pytest_asyncio
-from google.protobuf.struct_pb2 import Struct, Value
-from numpy.typing import NDArray
+from filled import (
+    NUMBER,
+    STRING,
+    Filled,
+    Search,
+    fill,
+    found_documents,
+    found_ids,
+    random_vectors,
+    struct,
+    vector,
+)
+from google.protobuf.struct_pb2 import Value
 from refusal import refused
 
 from knowledge.v1 import collection_pb2 as c
 from knowledge.v1 import document_pb2 as d
 from knowledge.v1 import knowledge_service_pb2 as k
 from knowledge.v1 import vector_service_pb2 as v
-from knowledge.v1.chunk_pb2 import Chunk
 from knowledge.v1.vector_pb2 import FloatVector, Vector
 
 Code = grpc.StatusCode
@@ -27,85 +35,6 @@ COLLECTION_EXHAUSTED = v.INCOMPLETE_REASON_COLLECTION_EXHAUSTED
 FILTER_EXHAUSTED = v.INCOMPLETE_REASON_FILTER_EXHAUSTED
 MIN_SCORE = v.INCOMPLETE_REASON_MIN_SCORE
 MARKER = "Zebrafinch"
-NUMBER = c.FILTER_FIELD_TYPE_NUMBER
-STRING = c.FILTER_FIELD_TYPE_STRING
-
-Floats = NDArray[np.float32]
-
-
-def struct(**values: Any) -> Struct:
-    made = Struct()
-    made.update(values)
-    return made
-
-
-def vector(values: Any) -> Vector:
-    return Vector(f32_le=np.asarray(values, "<f4").tobytes())
-
-
-def random_vectors(count: int, dimension: int, seed: int = 7) -> Floats:
-    """Vectors, (count, dimension), around random centres, as texts lie around topics."""
-    random = np.random.default_rng(seed)
-    centres = np.random.default_rng(1).normal(size=(40, dimension))
-    noise = 0.3 * random.normal(size=(count, dimension))
-    return (centres[random.integers(40, size=count)] + noise).astype(np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class Filled:
-    """A collection of chunks `c0`, `c1`, ... in order of `rows`, (n, dimension)."""
-
-    collection: c.Collection
-    rows: Floats
-
-    def scores(self, query: Floats) -> Floats:
-        """The documented formula, in float64 rounded to float32; (n,)."""
-        rows, asked = self.rows.astype(np.float64), query.astype(np.float64)
-        match self.collection.distance:
-            case c.DISTANCE_COSINE:
-                norms = np.linalg.norm(rows, axis=1) * np.linalg.norm(asked)
-                found = rows @ asked / norms
-            case c.DISTANCE_L2:
-                found = 1 / (1 + np.linalg.norm(rows - asked, axis=1))
-            case _:
-                found = rows @ asked
-        return found.astype(np.float32)
-
-
-async def fill(
-    knowledge: Any, vectors: Any, collection: c.Collection, rows: Floats, **fields: Any
-) -> str:
-    """Writes the rows as chunks of one document, by batches; the document's name."""
-    request = k.CreateDocumentRequest(
-        parent=collection.name, document=d.Document(origin=d.ORIGIN_CALLER, **fields)
-    )
-    name = (await knowledge.CreateDocument(request)).document.name
-    for first in range(0, len(rows), 500):
-        batch = enumerate(rows[first : first + 500], first)
-        chunks = [
-            Chunk(
-                chunk_id=f"c{i}",
-                ordinal=i,
-                embedding=vector(row),
-                metadata=struct(place=i, kind="even" if i % 2 == 0 else "odd"),
-            )
-            for i, row in batch
-        ]
-        await vectors.UpsertChunks(v.UpsertChunksRequest(parent=name, chunks=chunks))
-    return name
-
-
-Search = Callable[..., Awaitable[v.SearchResponse]]
-
-
-@pytest.fixture
-def search(vectors: Any) -> Search:
-    """`await search(collection, text=... or vector=..., ...)`."""
-
-    async def ask(collection: c.Collection, **fields: Any) -> v.SearchResponse:
-        return await vectors.Search(v.SearchRequest(collection=collection.name, **fields))
-
-    return ask
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -140,14 +69,6 @@ async def two_texts(knowledge: Any, collection: c.Collection) -> c.Collection:
             )
         )
     return collection
-
-
-def found_ids(answer: v.SearchResponse) -> list[str]:
-    return [hit.chunk.chunk_id for hit in answer.hits]
-
-
-def found_documents(answer: v.SearchResponse) -> list[str]:
-    return [hit.document.name.rsplit("/", 1)[1] for hit in answer.hits]
 
 
 async def test_a_text_finds_what_means_the_same(search: Search, two_texts: c.Collection) -> None:
@@ -429,65 +350,3 @@ async def test_an_answer_that_would_pass_the_message_limit_says_what_to_ask_less
     assert "limit" in refusal.message
     assert "include_embedding" in refusal.message
     assert len((await search(collection, **asked)).hits) == 600
-
-
-async def test_the_index_finds_what_comparing_all_finds(
-    knowledge: Any, vectors: Any, make_collection: Any, search: Search
-) -> None:
-    collection = await make_collection(
-        dimension=32, filter_fields=[c.FilterField(path="chunk_metadata.place", type=NUMBER)]
-    )
-    filled = Filled(collection, random_vectors(3_500, 32))
-    await fill(knowledge, vectors, collection, filled.rows)
-    queries = random_vectors(20, 32, seed=9)
-    await by_index(search, collection, queries[0])
-    await check_recall(search, filled, queries)
-    await check_filtered(search, filled, queries[0])
-    await check_large_limit(search, filled, queries[1])
-
-
-async def by_index(search: Search, collection: c.Collection, query: Floats) -> None:
-    """Waits until searches go by the index."""
-    async with asyncio.timeout(40):
-        while (await search(collection, vector=vector(query))).exact:  # noqa: ASYNC110
-            await asyncio.sleep(0.2)
-
-
-async def check_recall(search: Search, filled: Filled, queries: Floats) -> None:
-    shares: list[float] = []
-    for query in queries:
-        asked = {"vector": vector(query), "limit": 10}
-        quick = await search(filled.collection, **asked)
-        whole = await search(filled.collection, exact=True, **asked)
-        assert (quick.exact, whole.exact) == (False, True)
-        nearest = np.argsort(-filled.scores(query))[:10]
-        assert set(found_ids(whole)) == {f"c{i}" for i in nearest}
-        shares.append(len({*found_ids(quick)} & {*found_ids(whole)}) / 10)
-        scores = {hit.chunk.uid: hit.score for hit in whole.hits}
-        shared = [hit for hit in quick.hits if hit.chunk.uid in scores]
-        assert all(hit.score == scores[hit.chunk.uid] for hit in shared)
-    assert sum(shares) / len(shares) >= 0.95
-
-
-async def check_filtered(search: Search, filled: Filled, query: Floats) -> None:
-    """However narrow the filter, the answer is full as long as there is enough that passes."""
-    for passing in (5, 12, 350, 3_000):
-        answer = await search(
-            filled.collection,
-            vector=vector(query),
-            filter=f"chunk_metadata.place < {passing}",
-        )
-        assert len(answer.hits) == min(10, passing)
-        assert all(hit.chunk.metadata["place"] < passing for hit in answer.hits)
-        assert answer.incomplete_reason == (FILTER_EXHAUSTED if passing < 10 else COMPLETE)
-
-
-async def check_large_limit(search: Search, filled: Filled, query: Floats) -> None:
-    """A limit beyond ef is served in full, and a greater ef is taken."""
-    answer = await search(filled.collection, vector=vector(query), limit=900, ef=1)
-    assert (len(answer.hits), answer.incomplete_reason) == (900, COMPLETE)
-    scores = [hit.score for hit in answer.hits]
-    assert scores == sorted(scores, reverse=True)
-    careful = await search(filled.collection, vector=vector(query), ef=1000)
-    whole = await search(filled.collection, vector=vector(query), exact=True)
-    assert found_ids(careful) == found_ids(whole)

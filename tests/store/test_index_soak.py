@@ -71,9 +71,8 @@ class Soak:
     async def recall(self) -> float:
         async with self.database.read() as conn:
             (space,) = await recall.indexed(conn)
-            found = await recall.of_space(conn, space, 50, 10)
-        assert found is not None
-        return found
+            truths = await recall.truths(conn, space, 50, 10, seconds=60)
+            return await recall.share(conn, space, truths, 10, space["ef"])
 
     async def keep_on(self, name: str, work: Callable[[], Awaitable[None]], seconds: float) -> None:
         until = time.monotonic() + seconds

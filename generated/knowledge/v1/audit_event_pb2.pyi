@@ -93,7 +93,9 @@ class AuditEvent(_message.Message):
     """
     action: _builtins.str
     """What was done or asked for, such as "documents.create"; "….unchanged" of a mutation that changed
-    nothing (validate_only), "calls.refuse" of refusals counted together, by peer and second; of a
+    nothing (validate_only), "calls.refuse" of refusals counted together, by peer and second;
+    of a stream's items that changed nothing, counted by batch, "documents.import:INVALID_FIELD" with
+    the reason, ":DUPLICATE" or ":UNCHANGED", likewise "chunks.ingest:…" (docs/auditing.md); of a
     failure beside any call with its reason, as in "providers.fail:PROVIDER_CREDENTIAL_EXPIRED";
     "audit_events.prune:{class}:{month}:{digest}" before a month is pruned (docs/auditing.md).
     """
@@ -106,7 +108,7 @@ class AuditEvent(_message.Message):
     collection_uid: _builtins.str
     """The uid of the collection it was about; empty where there is none."""
     result_count: _builtins.int
-    """How many resources it touched or returned; of refusals counted together, how many."""
+    """How many resources it touched or returned; of refusals or items counted together, how many."""
     actor: _builtins.str
     """Who called. Empty after erasure."""
     on_behalf_of: _builtins.str

@@ -79,6 +79,50 @@ EMBEDDING_TASK_PASSAGE: EmbeddingTask.ValueType  # 2
 """A text to be found."""
 Global___EmbeddingTask: _TypeAlias = EmbeddingTask  # noqa: Y015
 
+class _EfReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EfReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EfReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EF_REASON_UNSPECIFIED: _EfReason.ValueType  # 0
+    """No index."""
+    EF_REASON_DEFAULT: _EfReason.ValueType  # 1
+    """As every index begins."""
+    EF_REASON_RAISED: _EfReason.ValueType  # 2
+    """Measured recall was under the recall that the server is set to."""
+    EF_REASON_LOWERED: _EfReason.ValueType  # 3
+    """It had been raised, and measured recall was amply above again."""
+    EF_REASON_UNREACHED: _EfReason.ValueType  # 4
+    """Measured recall is under the recall that the server is set to, and a larger ef that it may take
+    does not mend it.
+    """
+    EF_REASON_REQUESTED: _EfReason.ValueType  # 5
+    """The request says so."""
+    EF_REASON_CANDIDATES: _EfReason.ValueType  # 6
+    """As many hits, or candidates for them, were asked for."""
+
+class EfReason(_EfReason, metaclass=_EfReasonEnumTypeWrapper):
+    """Why an index looks at as many candidates as it does."""
+
+EF_REASON_UNSPECIFIED: EfReason.ValueType  # 0
+"""No index."""
+EF_REASON_DEFAULT: EfReason.ValueType  # 1
+"""As every index begins."""
+EF_REASON_RAISED: EfReason.ValueType  # 2
+"""Measured recall was under the recall that the server is set to."""
+EF_REASON_LOWERED: EfReason.ValueType  # 3
+"""It had been raised, and measured recall was amply above again."""
+EF_REASON_UNREACHED: EfReason.ValueType  # 4
+"""Measured recall is under the recall that the server is set to, and a larger ef that it may take
+does not mend it.
+"""
+EF_REASON_REQUESTED: EfReason.ValueType  # 5
+"""The request says so."""
+EF_REASON_CANDIDATES: EfReason.ValueType  # 6
+"""As many hits, or candidates for them, were asked for."""
+Global___EfReason: _TypeAlias = EfReason  # noqa: Y015
+
 class _SearchPlan:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -778,7 +822,9 @@ class SearchRequest(_message.Message):
     hold its words from the full-text index.
     """
     ef: _builtins.int
-    """Candidates the index looks at; 1 to 1000, raised to `limit`. Default: by the collection's size."""
+    """Candidates the index looks at; 1 to 1000, raised to `limit`. Default: that of the
+    index, which the server chooses by the recall it measures.
+    """
     include_embedding: _builtins.bool
     """The hits' embeddings, too."""
     highlight: _builtins.bool
@@ -1215,6 +1261,7 @@ class SearchExplanation(_message.Message):
     VECTOR_CANDIDATES_FIELD_NUMBER: _builtins.int
     TEXT_CANDIDATES_FIELD_NUMBER: _builtins.int
     WIDENED_FIELD_NUMBER: _builtins.int
+    EF_REASON_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """"collections/{collection}"."""
     plan: Global___SearchPlan.ValueType
@@ -1233,6 +1280,8 @@ class SearchExplanation(_message.Message):
     """Candidates by words."""
     widened: _builtins.bool
     """Whether the index gave too few, so that all that pass the filter were compared after all."""
+    ef_reason: Global___EfReason.ValueType
+    """Why `ef` is what it is; not set without index."""
     def __init__(
         self,
         *,
@@ -1244,10 +1293,11 @@ class SearchExplanation(_message.Message):
         vector_candidates: _builtins.int = ...,
         text_candidates: _builtins.int = ...,
         widened: _builtins.bool = ...,
+        ef_reason: Global___EfReason.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "ef", b"ef", "estimated_chunks", b"estimated_chunks", "filter_passes", b"filter_passes", "plan", b"plan", "text_candidates", b"text_candidates", "vector_candidates", b"vector_candidates", "widened", b"widened"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "ef", b"ef", "ef_reason", b"ef_reason", "estimated_chunks", b"estimated_chunks", "filter_passes", b"filter_passes", "plan", b"plan", "text_candidates", b"text_candidates", "vector_candidates", b"vector_candidates", "widened", b"widened"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1558,6 +1608,10 @@ class VectorIndex(_message.Message):
     M_FIELD_NUMBER: _builtins.int
     EF_CONSTRUCTION_FIELD_NUMBER: _builtins.int
     EF_FIELD_NUMBER: _builtins.int
+    EF_REASON_FIELD_NUMBER: _builtins.int
+    RECALL_FIELD_NUMBER: _builtins.int
+    RECALL_QUERY_COUNT_FIELD_NUMBER: _builtins.int
+    RECALL_TIME_FIELD_NUMBER: _builtins.int
     bytes: _builtins.int
     """Its size in bytes."""
     m: _builtins.int
@@ -1565,7 +1619,21 @@ class VectorIndex(_message.Message):
     ef_construction: _builtins.int
     """Candidates that were looked at for each vector when it was built."""
     ef: _builtins.int
-    """Candidates that a search looks at unless it says otherwise."""
+    """Candidates that a search looks at unless it says otherwise. The server measures recall every ten
+    minutes and chooses it by that.
+    """
+    ef_reason: Global___EfReason.ValueType
+    """Why: DEFAULT, RAISED, LOWERED or UNREACHED."""
+    recall: _builtins.float
+    """The share of the truly nearest 10 that searches of the collection's own vectors find by `ef`, as
+    it was measured last; not set before. 0 to 1.
+    """
+    recall_query_count: _builtins.int
+    """Queries of that measurement."""
+    @_builtins.property
+    def recall_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was."""
+
     def __init__(
         self,
         *,
@@ -1573,12 +1641,18 @@ class VectorIndex(_message.Message):
         m: _builtins.int = ...,
         ef_construction: _builtins.int = ...,
         ef: _builtins.int = ...,
+        ef_reason: Global___EfReason.ValueType = ...,
+        recall: _builtins.float | None = ...,
+        recall_query_count: _builtins.int = ...,
+        recall_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_recall", b"_recall", "recall", b"recall", "recall_time", b"recall_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "ef", b"ef", "ef_construction", b"ef_construction", "m", b"m"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_recall", b"_recall", "bytes", b"bytes", "ef", b"ef", "ef_construction", b"ef_construction", "ef_reason", b"ef_reason", "m", b"m", "recall", b"recall", "recall_query_count", b"recall_query_count", "recall_time", b"recall_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__recall: _TypeAlias = _typing.Literal["recall"]  # noqa: Y015
+    _WhichOneofArgType__recall: _TypeAlias = _typing.Literal["_recall", b"_recall"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__recall) -> _WhichOneofReturnType__recall | None: ...
 
 Global___VectorIndex: _TypeAlias = VectorIndex  # noqa: Y015
 
@@ -1717,7 +1791,7 @@ class MeasureRecallRequest(_message.Message):
     limit: _builtins.int
     """Hits that are compared; 1 to 100. Default: 10."""
     ef: _builtins.int
-    """As in Search. Default: by the collection's size."""
+    """As in Search."""
     filter: _builtins.str
     """Searches under this filter, as in Search."""
     @_builtins.property

@@ -141,8 +141,10 @@ def _fill_index(answer: pb.GetIndexStatsResponse, row: Record) -> None:
         options = dict(option.split("=") for option in row["index_options"] or ())
         answer.vector_index.bytes = row["index_bytes"]
         answer.vector_index.ef = row["ef"]
+        answer.vector_index.ef_reason = row["ef_reason"]
         answer.vector_index.m = int(options["m"])
         answer.vector_index.ef_construction = int(options["ef_construction"])
+        _fill_recall(answer.vector_index, row)
     if row["phase"] is not None:
         answer.build.phase = row["phase"]
         answer.build.rows_done, answer.build.rows_total = row["rows_done"], row["rows_total"]
@@ -150,6 +152,13 @@ def _fill_index(answer: pb.GetIndexStatsResponse, row: Record) -> None:
         answer.words.chunk_count = row["counted_chunks"]
         answer.words.word_count = row["counted_words"]
         answer.words.count_time.CopyFrom(pack.timestamp(row["count_time"]))
+
+
+def _fill_recall(index: pb.VectorIndex, row: Record) -> None:
+    if row["recall_time"] is not None:
+        index.recall = row["recall"]
+        index.recall_query_count = row["recall_queries"]
+        index.recall_time.CopyFrom(pack.timestamp(row["recall_time"]))
 
 
 def _measured(ef: int, asked: Asked, compared: Sequence[Compared]) -> pb.MeasureRecallResponse:

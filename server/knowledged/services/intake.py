@@ -17,11 +17,15 @@ from knowledged.database import Connection
 from knowledged.errors import Conflict, DomainError, Invalid, Violation, WrongState, status_of
 from knowledged.services import pack
 from knowledged.services.incoming import Incoming
+from knowledged.services.intake_events import IntakeEvents
 from knowledged.services.supplies import Supplies
-from knowledged.store import intake_sessions
+from knowledged.store import audit_events, intake_sessions
 from knowledged.store.intake_sessions import Outcome, Session, SessionKey, State
 
 BATCH_ITEMS = 100
+
+# As the audit log names what is done with an item.
+_ACTIONS = {"ImportDocuments": "documents.import", "IngestChunks": "chunks.ingest"}
 
 
 class Numbered(Protocol):
@@ -71,11 +75,13 @@ class Intake(Generic[Item]):
         key: SessionKey,
         session: Session,
         batch_items: int,
+        events: IntakeEvents,
     ) -> None:
         self._supplies = supplies
         self._call = call
         self._key = key
         self._session = session
+        self._events = events
         self._batch_items = batch_items
         self._credit = 4 * batch_items
         self._settled = session.resume_after
@@ -100,7 +106,8 @@ class Intake(Generic[Item]):
             raise Invalid(Violation("start", "the session was begun with another one"))
         if start.session.acknowledged > session.resume_after:
             raise WrongState("the session is not known any more; begin a new one")
-        return cls(supplies, call, key, session, batch_items)
+        events = IntakeEvents(call, _ACTIONS[call.method.name], start.parent, collection_uid)
+        return cls(supplies, call, key, session, batch_items, events)
 
     def started(self) -> pb.IntakeStarted:
         return pb.IntakeStarted(
@@ -146,6 +153,8 @@ class Intake(Generic[Item]):
         if not await intake_sessions.advance(conn, self._session, outcomes, self._credit):
             message = "another stream goes on with this session"
             raise Conflict(message, reason="CONCURRENT_CHANGE")
+        if entries := self._events.entries(outcomes):
+            await audit_events.append(conn, entries)
         self._settled = outcomes[-1].sequence
 
 

@@ -39,7 +39,7 @@ class SearchAnswer:
         if choice.hits and self.asked.highlight:
             await self._add_highlights(answer, legs)
         if self.asked.explain:
-            answer.explanations.extend(map(_explanation, legs))
+            answer.explanations.extend(_explanation(leg, self.asked.ef) for leg in legs)
         return answer
 
     def _tell_audit(self, choice: Choice, legs: Sequence[Leg]) -> None:
@@ -121,17 +121,27 @@ def _fill_neighbour(chunk: ChunkMessage, row: Record, document_name: str) -> Non
         chunk.end_offset = row["end_offset"]
 
 
-def _explanation(leg: Leg) -> pb.SearchExplanation:
+def _explanation(leg: Leg, asked_ef: int | None) -> pb.SearchExplanation:
     return pb.SearchExplanation(
         collection=collection_name(leg.space.collection.collection_id),
         plan=leg.plan,
         ef=leg.ef,
+        ef_reason=_ef_reason(leg, asked_ef),
         estimated_chunks=leg.space.rows,
         filter_passes=leg.passes,
         vector_candidates=leg.near,
         text_candidates=leg.held,
         widened=leg.widened,
     )
+
+
+def _ef_reason(leg: Leg, asked_ef: int | None) -> pb.EfReason.ValueType:
+    """Reasons of the space are numbered as in the proto."""
+    if not leg.ef:
+        return pb.EF_REASON_UNSPECIFIED
+    if leg.ef != (asked_ef or leg.space.ef):
+        return pb.EF_REASON_CANDIDATES
+    return pb.EF_REASON_REQUESTED if asked_ef else pb.EfReason.ValueType(leg.space.ef_reason)
 
 
 def _uids(legs: Iterator[Leg] | Sequence[Leg]) -> list[UUID]:

@@ -56,14 +56,15 @@ class Collection:
 class Space:
     """A collection with what a search needs to know of its vector space.
 
-    `indexed` says that the HNSW index is there; `rows` is an estimate; `ready_fields` are the
-    filter fields that every row carries; `model_digest` is that of the model that made the vectors,
-    empty if that is not known.
+    `indexed` says that the HNSW index is there; `ef_reason` is as the column has it; `rows` is an
+    estimate; `ready_fields` are the filter fields that every row carries; `model_digest` is that of
+    the model that made the vectors, empty if that is not known.
     """
 
     collection: Collection
     indexed: bool
     ef: int
+    ef_reason: int
     rows: int
     ready_fields: tuple[FilterField, ...]
     model_digest: str
@@ -102,7 +103,7 @@ SPACE: LiteralString = """
            c.retention_seconds,
            array(select alias from knowledge.collection_alias a
                   where a.collection_uid = c.collection_uid order by alias) as aliases,
-           s.state = 3 as indexed, s.ef, s.ready_fields, s.model_digest,
+           s.state = 3 as indexed, s.ef, s.ef_reason, s.ready_fields, s.model_digest,
            greatest(pg_stat_get_live_tuples(r.oid), r.reltuples, 0)::bigint as rows
       from knowledge.collection c
       join knowledge.vector_space s on s.space_uid = c.active_space_uid
@@ -128,6 +129,7 @@ async def space(conn: Connection, collection_id: str) -> Space | None:
         _collection(row),
         row["indexed"],
         row["ef"],
+        row["ef_reason"],
         row["rows"],
         filter_fields(row["ready_fields"]),
         row["model_digest"],

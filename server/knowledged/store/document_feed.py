@@ -31,7 +31,7 @@ CHANGES: LiteralString = """
      cross join lateral (
            select event_id, action, occurred_at
              from knowledge.audit_event
-            where event_id = l.event_id and audit_class = 3
+            where event_id = l.event_id and audit_class = 3 and outcome = 1
               and collection_uid = $1::uuid and action like 'documents.%'
            offset 0) e
      cross join lateral (

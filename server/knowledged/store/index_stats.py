@@ -8,7 +8,7 @@ from asyncpg import Record
 from knowledged.database import Connection
 
 SPACE: LiteralString = """
-    select s.state, s.ef, s.ready_fields,
+    select s.state, s.ef, s.ef_reason, s.recall, s.recall_queries, s.recall_time, s.ready_fields,
            greatest(pg_stat_get_live_tuples(r.oid), r.reltuples, 0)::bigint as estimated_chunks,
            pg_stat_get_dead_tuples(r.oid)::bigint as dead_rows,
            pg_table_size(r.oid)::bigint as vector_bytes,

@@ -1,6 +1,7 @@
 """How well an index finds: the same search as it is carried out, and by comparing with all."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import LiteralString
@@ -30,28 +31,89 @@ class Compared:
 
 
 INDEXED: LiteralString = """
-    select s.space_uid, s.collection_uid, s.dimension, s.distance, s.ef
+    select s.space_uid, s.collection_uid, s.dimension, s.distance, s.ef, s.ef_reason,
+           s.low_rounds, s.ample_rounds, s.recall,
+           -- As seconds: replicas' clocks may differ from the database's.
+           coalesce(extract(epoch from clock_timestamp() - s.recall_time), 'infinity')::float8
+               as age_seconds
       from knowledge.vector_space s
       join knowledge.collection c on c.collection_uid = s.collection_uid
      where s.state = 3 and c.delete_time is null and c.active_space_uid = s.space_uid
+       and ($1::uuid is null or s.space_uid = $1::uuid)
      order by s.space_uid
 """
 
 
-async def indexed(conn: Connection) -> list[Record]:
-    """The spaces that are searched by an index."""
-    return await conn.fetch(INDEXED)
+async def indexed(conn: Connection, space_uid: UUID | None = None) -> list[Record]:
+    """The spaces that are searched by an index, all or the one, with what was measured last."""
+    return await conn.fetch(INDEXED, space_uid)
 
 
-async def of_space(conn: Connection, space: Record, size: int, limit: int) -> float | None:
-    """The mean recall of a sample of a space's own vectors; None where it has none."""
-    plan = Plan(space["dimension"], space["distance"], max(space["ef"], limit), joined=False)
+TRY_LOCK: LiteralString = """
+    select pg_try_advisory_xact_lock(hashtextextended('knowledge.recall ' || $1::uuid, 0))
+"""
+
+
+async def try_lock(conn: Connection, space_uid: UUID) -> bool:
+    """Whether this transaction may measure the space: one at a time, in all replicas."""
+    return bool(await conn.fetchval(TRY_LOCK, space_uid))
+
+
+RECORD: LiteralString = """
+    update knowledge.vector_space
+       set recall = $2::float8, recall_queries = $3::int, recall_time = clock_timestamp(),
+           ef = $4::int, ef_reason = $5::smallint,
+           low_rounds = $6::smallint, ample_rounds = $7::smallint
+     where space_uid = $1::uuid
+"""
+
+
+async def record(
+    conn: Connection, space_uid: UUID, recall: tuple[float, int], ef: tuple[int, int, int, int]
+) -> None:
+    """What was measured, of how many queries; the ef, its reason, its low and its ample rounds."""
+    await conn.execute(RECORD, space_uid, *recall, *ef)
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """A vector of a space, and the chunks that are truly nearest to it."""
+
+    vector: bytes
+    nearest: frozenset[str]
+
+
+async def truths(
+    conn: Connection, space: Record, most: int, limit: int, seconds: float
+) -> list[Truth]:
+    """Of vectors drawn by chance, by comparing with all: `most`, or fewer if they take longer
+    than so long, but a fifth of them."""
+    until, found = time.perf_counter() + seconds, list[Truth]()
+    for vector in await sample(conn, space["space_uid"], most):
+        found.append(Truth(vector, await _nearest(conn, space, vector, limit, None)))
+        if len(found) >= most // 5 and time.perf_counter() > until:
+            break
+    return found
+
+
+async def share(
+    conn: Connection, space: Record, given: Sequence[Truth], limit: int, ef: int
+) -> float:
+    """The mean recall of searches by the index; there must be a truth."""
+    shares: list[float] = []
+    for truth in given:
+        found = await _nearest(conn, space, truth.vector, limit, max(ef, limit))
+        shares.append(len(found & truth.nearest) / max(1, len(truth.nearest)))
+    return fmean(shares)
+
+
+async def _nearest(
+    conn: Connection, space: Record, vector: bytes, limit: int, ef: int | None
+) -> frozenset[str]:
+    plan = Plan(space["dimension"], space["distance"], ef, joined=False)
     uids = space["collection_uid"], space["space_uid"]
-    shares = [
-        (await compare(conn, plan, Query(*uids, vector, limit, False, EVERYTHING), None)).recall
-        for vector in await sample(conn, space["space_uid"], size)
-    ]
-    return fmean(shares) if shares else None
+    rows = await search.search(conn, plan, Query(*uids, vector, limit, False, EVERYTHING))
+    return frozenset(row["chunk_uid"] for row in rows)
 
 
 SAMPLE: LiteralString = """
