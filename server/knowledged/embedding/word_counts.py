@@ -2,12 +2,15 @@
 
 import json
 import re
+from typing import Any
 
 from tokenizers import Tokenizer
 
 # What a BERT tokenizer takes for a word of printable ASCII: letters and digits, or one sign.
 _WORDS = re.compile(r"[0-9A-Za-z]+|[!-/:-@\[-`{-~]")
 _CONTROL = re.compile(r"[^\t\n\r -~]")
+_PARTS = ("normalizer", "pre_tokenizer", "model")
+_BERT = ["BertNormalizer", "BertPreTokenizer", "WordPiece"]
 _MOST_WORDS = 65_536
 _LONGEST_WORD = 40
 
@@ -57,10 +60,10 @@ class WordCounts:
 
 def _added_tokens(tokenizer: Tokenizer) -> list[str] | None:
     """Texts that are one token wherever they stand; None if words do not stand for themselves."""
-    parts = json.loads(tokenizer.to_str())
-    kinds = [(parts[part] or {}).get("type") for part in ("normalizer", "pre_tokenizer", "model")]
+    parts: dict[str, Any] = json.loads(tokenizer.to_str())
+    kinds = [parts[part] and parts[part]["type"] for part in _PARTS]
     added = parts["added_tokens"]
-    if kinds != ["BertNormalizer", "BertPreTokenizer", "WordPiece"]:
+    if kinds != _BERT:
         return None
     plain = all(a["content"].startswith("[") and not a["normalized"] for a in added)
     return [a["content"] for a in added] if plain else None

@@ -197,7 +197,7 @@ class Recorder:
 
     async def _not_written(self, taken: list[_Waiting], error: Exception) -> bool:
         if status_of(error).code in _PASSING:
-            # An event that is there already, since only its commit's answer was lost, is left alone.
+            # An event that is there already, as only its commit's answer was lost, is left alone.
             now = _now()
             kept = [each for each in taken if each.told is None or now < each.until]
             self._put_back(kept)
