@@ -34,6 +34,7 @@ from knowledge.v1.vector_pb2 import Vector
 from knowledge.v1.vector_service_pb2 import (
     IngestChunksRequest,
     IngestItem,
+    IngestItems,
     IngestStart,
     SearchRequest,
 )
@@ -41,6 +42,7 @@ from knowledged.codecs import set_codecs
 
 DIMENSION = 384
 BATCH = 500
+_IN_A_MESSAGE = 50
 # Below that a collection gets no index.
 _UNINDEXED = 2_500
 _INDEXED = 5_000
@@ -181,8 +183,14 @@ async def _document(one: Caller, collection_id: str) -> str:
 
 def _messages(parent: str, given: Sequence[Given]) -> Iterator[IngestChunksRequest]:
     yield IngestChunksRequest(start=IngestStart(parent=parent))
-    for place, (text, vector) in enumerate(given):
-        chunk = Chunk(
-            chunk_id=f"c{place}", content=text, embedding=Vector(f32_le=vector), ordinal=place
-        )
-        yield IngestChunksRequest(item=IngestItem(sequence=place + 1, chunk=chunk))
+    items = [_item(place, *each) for place, each in enumerate(given)]
+    for first in range(0, len(items), _IN_A_MESSAGE):
+        several = IngestItems(items=items[first : first + _IN_A_MESSAGE])
+        yield IngestChunksRequest(items=several)
+
+
+def _item(place: int, text: str, vector: bytes) -> IngestItem:
+    chunk = Chunk(
+        chunk_id=f"c{place}", content=text, embedding=Vector(f32_le=vector), ordinal=place
+    )
+    return IngestItem(sequence=place + 1, chunk=chunk)

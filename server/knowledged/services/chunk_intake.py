@@ -2,7 +2,8 @@
 then one transaction writes them, an event for each document, and how far the session is."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -19,7 +20,7 @@ from knowledged.services.given_chunks import GivenChunks, not_the_callers
 from knowledged.services.intake import Settle, failed
 from knowledged.services.recording import Change, mutation
 from knowledged.services.supplies import Supplies
-from knowledged.store import chunk_intake, document_batches, document_changes
+from knowledged.store import chunk_copies, chunk_intake, document_batches, document_changes
 from knowledged.store.chunk_changes import GivenChunk, Owner
 from knowledged.store.chunk_intake import Locked, Part
 from knowledged.store.collections import Space
@@ -78,6 +79,8 @@ class ChunkIntake:
         self._call = call
         self._start = start
         self._collection_id, self._document_id = names
+        self._spare = asyncio.Event()
+        self._spare.set()
 
     async def prepare(self, items: Sequence[pb.IngestItem]) -> list[Run]:
         """All items read and checked, embedded if they must be."""
@@ -94,10 +97,13 @@ class ChunkIntake:
         async for space in self._supplies.directory.attempts(self._call, self._collection_id):
             if space.collection != run.space.collection:
                 run = await self._ready(space, run.items)
+            self._spare.clear()
             try:
                 return await self._written(run, settle)
             except NotWritten:
                 continue
+            finally:
+                self._spare.set()
         raise AssertionError("attempts end by raising")
 
     async def _ready(self, space: Space, items: Sequence[pb.IngestItem]) -> Run:
@@ -114,7 +120,18 @@ class ChunkIntake:
         if sum(len(item.chunk.content) for item in items) > _CHARACTERS_AT_ONCE:
             return await asyncio.to_thread(self._read, space, items)
         await asyncio.sleep(0)
+        await self._spare.wait()
         return self._read(space, items)
+
+    @contextmanager
+    def _spare_time(self) -> Generator[None]:
+        """While PostgreSQL stores chunks: then, and between batches, the next one is read. Else it
+        would hold up the short statements around, which PostgreSQL answers at once."""
+        self._spare.set()
+        try:
+            yield
+        finally:
+            self._spare.clear()
 
     def _read(self, space: Space, items: Sequence[pb.IngestItem]) -> list[Given | Outcome]:
         """Every item checked, all vectors at once; faults fail their item."""
@@ -167,7 +184,9 @@ class ChunkIntake:
                 for each in run.read
             ]
             parts = self._parts(space, [each for each in decided if isinstance(each, Step)])
-            await chunk_intake.write(conn, list(parts.values()))
+            fills = await chunk_intake.write(conn, list(parts.values()))
+            with self._spare_time():
+                await chunk_copies.copy(conn, fills)
             await settle(conn, [_outcome(each, parts) for each in decided])
         if any(each.row.embedding is None for each in given):
             self._supplies.wake_text_workers()

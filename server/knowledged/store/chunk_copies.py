@@ -57,6 +57,8 @@ _VECTOR = ("space_uid", "document_uid", "chunk_uid", "fields", "embedding")
 
 async def copy(conn: Connection, fills: Sequence[Fill]) -> None:
     """Writes chunks, spans and vectors; the documents must be locked, and none of these there."""
+    if not fills:
+        return
     await _copied(conn, "chunk", _CHUNK, fills, _chunks)
     await _copied(conn, "chunk_span", _SPAN, fills, _spans)
     await _copied(conn, "chunk_vector", _VECTOR, fills, _vectors)

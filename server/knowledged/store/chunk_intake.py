@@ -8,8 +8,8 @@ from uuid import UUID
 
 from knowledged.call import Receipt
 from knowledged.database import Connection
-from knowledged.store import chunk_copies
 from knowledged.store.chunk_changes import UPSERT, GivenChunk, Owner, upsertion
+from knowledged.store.chunk_copies import Fill
 from knowledged.store.collections import Collection
 from knowledged.store.requests import Mutation, recorded
 
@@ -146,23 +146,22 @@ ADD: LiteralString = recorded(
 )
 
 
-async def write(conn: Connection, parts: Sequence[Part]) -> None:
-    """Writes all parts, in the transaction that locked their documents."""
-    await _add(conn, [part for part in parts if part.only_new])
+async def write(conn: Connection, parts: Sequence[Part]) -> list[Fill]:
+    """Writes all parts, in the transaction that locked their documents, but for the chunks that
+    are still to be copied: `chunk_copies.copy`."""
     if mixed := [part for part in parts if not part.only_new]:
         rows = [upsertion(part.mutation, part.owner, part.at, part.chunks) for part in mixed]
         await conn.fetchmany(UPSERT, rows)
+    return await _add(conn, [part for part in parts if part.only_new])
 
 
-async def _add(conn: Connection, parts: Sequence[Part]) -> None:
+async def _add(conn: Connection, parts: Sequence[Part]) -> list[Fill]:
     if not parts:
-        return
+        return []
     to_record = [
         (*part.mutation.parameters(), part.owner.document_uid, len(part.chunks)) for part in parts
     ]
-    rows = await conn.fetchmany(ADD, to_record)
-    fills = [
-        chunk_copies.Fill(part.owner, part.chunks, part.at, row["revision"], row["language"])
-        for part, row in zip(parts, rows, strict=True)
+    return [
+        Fill(part.owner, part.chunks, part.at, row["revision"], row["language"])
+        for part, row in zip(parts, await conn.fetchmany(ADD, to_record), strict=True)
     ]
-    await chunk_copies.copy(conn, fills)
