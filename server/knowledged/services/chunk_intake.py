@@ -2,8 +2,8 @@
 then one transaction writes them, an event for each document, and how far the session is."""
 
 import asyncio
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -22,6 +22,7 @@ from knowledged.services.recording import Change, mutation
 from knowledged.services.supplies import Supplies
 from knowledged.store import chunk_copies, chunk_intake, document_batches, document_changes
 from knowledged.store.chunk_changes import GivenChunk, Owner
+from knowledged.store.chunk_copies import Fill
 from knowledged.store.chunk_intake import Locked, Part
 from knowledged.store.collections import Space
 from knowledged.store.document_steps import NotWritten
@@ -123,15 +124,24 @@ class ChunkIntake:
         await self._spare.wait()
         return self._read(space, items)
 
-    @contextmanager
-    def _spare_time(self) -> Generator[None]:
-        """While PostgreSQL stores chunks: then, and between batches, the next one is read. Else it
-        would hold up the short statements around, which PostgreSQL answers at once."""
-        self._spare.set()
+    @asynccontextmanager
+    async def _storing(
+        self, conn: Connection, fills: Sequence[Fill]
+    ) -> AsyncGenerator[Awaitable[None]]:
+        """The new chunks' way into the database, to be awaited; it ends before this does."""
+        storing = asyncio.ensure_future(self._stored(conn, fills))
         try:
-            yield
+            yield storing
         finally:
-            self._spare.clear()
+            storing.cancel()
+            await asyncio.wait([storing])
+
+    async def _stored(self, conn: Connection, fills: Sequence[Fill]) -> None:
+        """While PostgreSQL stores chunks, and between batches, the next one is read. Else it would
+        hold up the short statements around, which PostgreSQL answers at once."""
+        self._spare.set()
+        await chunk_copies.copy(conn, fills)
+        self._spare.clear()
 
     def _read(self, space: Space, items: Sequence[pb.IngestItem]) -> list[Given | Outcome]:
         """Every item checked, all vectors at once; faults fail their item."""
@@ -185,9 +195,8 @@ class ChunkIntake:
             ]
             parts = self._parts(space, [each for each in decided if isinstance(each, Step)])
             fills = await chunk_intake.write(conn, list(parts.values()))
-            with self._spare_time():
-                await chunk_copies.copy(conn, fills)
-            await settle(conn, [_outcome(each, parts) for each in decided])
+            async with self._storing(conn, fills) as storing:
+                await settle(conn, [_outcome(each, parts) for each in decided], storing)
         if any(each.row.embedding is None for each in given):
             self._supplies.wake_text_workers()
 

@@ -4,8 +4,9 @@ A stream holds three batches in memory, whatever its caller sends: one that is s
 prepared meanwhile, and one that is read. Then gRPC's flow control makes the caller wait.
 """
 
+import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
 from uuid import UUID, uuid4
@@ -22,6 +23,7 @@ from knowledged.store import intake_sessions
 from knowledged.store.intake_sessions import Outcome, Session, SessionKey, State
 
 BATCH_ITEMS = 100
+_ACKS_AT_A_TIME = 50
 
 
 class Numbered(Protocol):
@@ -33,7 +35,18 @@ class Numbered(Protocol):
 
 Item_contra = TypeVar("Item_contra", bound=Numbered, contravariant=True)
 Ready = TypeVar("Ready")
-Settle = Callable[[Connection, Sequence[Outcome]], Awaitable[None]]
+
+
+class Settle(Protocol):
+    """Keeps outcomes with their session, in the transaction that writes the items; what `storing`
+    still does there, by the same connection, is waited for."""
+
+    async def __call__(
+        self,
+        conn: Connection,
+        outcomes: Sequence[Outcome],
+        storing: Awaitable[None] | None = None,
+    ) -> None: ...
 
 
 class Bringer(Protocol[Item_contra, Ready]):
@@ -181,9 +194,16 @@ class Intake:
         self._read += len(items)
         return items
 
-    async def _settle(self, conn: Connection, outcomes: Sequence[Outcome]) -> None:
-        acks, last = _acks(outcomes), outcomes[-1].sequence
+    async def _settle(
+        self,
+        conn: Connection,
+        outcomes: Sequence[Outcome],
+        storing: Awaitable[None] | None = None,
+    ) -> None:
+        acks, last = await _acks(outcomes), outcomes[-1].sequence
         kept = acks.SerializeToString()
+        if storing:
+            await storing
         if not await intake_sessions.advance(conn, self._session, outcomes, kept, self._credit):
             message = "another stream goes on with this session"
             raise Conflict(message, reason="CONCURRENT_CHANGE")
@@ -210,8 +230,12 @@ def failed(sequence: int, error: DomainError) -> Outcome:
     )
 
 
-def _acks(outcomes: Sequence[Outcome]) -> pb.IntakeAcks:
-    return pb.IntakeAcks(acks=map(_ack, outcomes))
+async def _acks(outcomes: Sequence[Outcome]) -> pb.IntakeAcks:
+    acks = pb.IntakeAcks()
+    for first in range(0, len(outcomes), _ACKS_AT_A_TIME):
+        acks.acks.extend(map(_ack, outcomes[first : first + _ACKS_AT_A_TIME]))
+        await asyncio.sleep(0)
+    return acks
 
 
 def _ack(outcome: Outcome) -> pb.IntakeAck:
