@@ -1,4 +1,5 @@
-"""The rows about chunks that come with their vectors: IngestChunks ÷ COPY into the same tables.
+"""The rows about chunks that come with their vectors: IngestChunks ÷ COPY into the same tables,
+and a load before the index is built ÷ one into the index.
 
 Raw is asyncpg's binary COPY of the same columns by one connection, as the service's own role, in
 transactions of as many rows, into a document that is there; it checks, counts and records nothing.
@@ -10,6 +11,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -48,6 +50,7 @@ _UNINDEXED = 2_500
 _INDEXED = 5_000
 _ADDED = 1_000
 _INDEX_SECONDS = 120.0
+_SEARCH_SECONDS = 0.1
 
 _OWNER = """
     select d.document_uid, d.collection_uid, c.active_space_uid, c.language::regconfig::oid
@@ -84,6 +87,49 @@ def ingest_rows(apart: Apart, service: Service, rounds: int) -> list[Row]:
     ]
 
 
+def bulk_row(apart: Apart, service: Service, count: int) -> Row:
+    """One round: at 100,000 rows it takes minutes."""
+    target, given = Target(service.address, service.token, 1, 0), _given(count)
+    indexed = f"ingest-{uuid4().hex[:8]}"
+    apart.run(prepare, target, indexed, given[:_INDEXED])
+    slow = apart.run(ingest, target, indexed, given)[0].p50
+    loaded = apart.run(load_and_build, target, f"ingest-{uuid4().hex[:8]}", given)[0]
+    details = (
+        f"{count} rows: {slow:.1f} s into the index; {loaded.load:.1f} s and built"
+        f" after {loaded.indexed:.1f} s; {loaded.searches} searches meanwhile, all full"
+    )
+    name = "bulk load, load then build ÷ row by row into the index"
+    return row(name, [slow / loaded.indexed], "≥ 4 times as fast", details)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Seconds until all was acked, and until searches used the index; searches meanwhile."""
+
+    load: float
+    indexed: float
+    searches: int
+
+
+async def load_and_build(target: Target, collection_id: str, given: Sequence[Given]) -> Loaded:
+    """A new collection is filled; it is searched all the while, until that goes by the index."""
+    await ingest(target, collection_id, given[:BATCH])
+    loading = asyncio.create_task(ingest(target, collection_id, given[BATCH:]))
+    began, searches = time.perf_counter(), 0
+    request = _search(collection_id, given)
+    async with caller(target.address, target.token) as one:
+        while (answer := await one.search(request)).exact or not loading.done():
+            assert len(answer.hits) == request.limit
+            searches += 1
+            await asyncio.sleep(_SEARCH_SECONDS)
+    return Loaded((await loading).p50, time.perf_counter() - began, searches)
+
+
+def _search(collection_id: str, given: Sequence[Given]) -> SearchRequest:
+    vector = Vector(f32_le=given[0][1])
+    return SearchRequest(collection=f"collections/{collection_id}", vector=vector, limit=10)
+
+
 def _row(what: str, rounds: Sequence[Pair]) -> Row:
     ratios = [ours.qps / theirs.qps for ours, theirs in rounds]
     ours, theirs = rounds[-1]
@@ -94,9 +140,7 @@ def _row(what: str, rounds: Sequence[Pair]) -> Row:
 async def prepare(target: Target, collection_id: str, given: Sequence[Given]) -> None:
     """A collection with an index."""
     await ingest(target, collection_id, given)
-    request = SearchRequest(
-        collection=f"collections/{collection_id}", vector=Vector(f32_le=given[0][1])
-    )
+    request = _search(collection_id, given)
     async with caller(target.address, target.token) as one, asyncio.timeout(_INDEX_SECONDS):
         while (await one.search(request)).exact:  # noqa: ASYNC110 - the server is asked
             await asyncio.sleep(0.5)
@@ -165,7 +209,8 @@ def _tables(owner: Sequence[Any], given: Sequence[Given]) -> list[tuple[str, Any
 def _given(count: int) -> list[Given]:
     drawn = np.random.default_rng(3).standard_normal((count, DIMENSION), np.float32)
     drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
-    texts = [term.text for term in hpo_terms()[:count]]
+    terms = hpo_terms()
+    texts = [f"{terms[n % len(terms)].text} {n // len(terms)}" for n in range(count)]
     return [(text, vector.tobytes()) for text, vector in zip(texts, drawn, strict=True)]
 
 
