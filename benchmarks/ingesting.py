@@ -9,7 +9,7 @@ The texts are the HPO's; the vectors are drawn by chance, which makes them no ea
 import asyncio
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,10 +21,10 @@ import numpy as np
 from grpc.aio import AioRpcError
 from uuid_utils.compat import uuid7
 
+from benchmarks import processes
 from benchmarks.apart import Apart
 from benchmarks.calling import Caller, caller
 from benchmarks.corpus import hpo_terms
-from benchmarks.load import Measured
 from benchmarks.report import Row, row
 from benchmarks.service import Service
 from benchmarks.service_jobs import Target
@@ -66,7 +66,36 @@ _SPAN = ("document_uid", "chunk_uid", "ordinal", "from_revision")
 _VECTOR = ("space_uid", "chunk_uid", "document_uid", "embedding", "fields")
 
 Given = tuple[str, bytes]
-Pair = tuple[Measured, Measured]
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What a stream, or raw's COPY, brought; `cpu` is its own processor time, in seconds."""
+
+    count: int
+    seconds: float
+    cpu: float
+
+    @property
+    def rate(self) -> float:
+        return self.count / self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The same, with the processor seconds of service and PostgreSQL meanwhile."""
+
+    brought: Brought
+    service: float
+    postgres: float
+
+    def micros(self) -> str:
+        """Of a row."""
+        parts = self.service, self.postgres, self.brought.cpu
+        return " + ".join(f"{1e6 * part / self.brought.count:.0f}" for part in parts)
+
+
+Pair = tuple[Side, Side]
 
 
 def ingest_rows(apart: Apart, service: Service, rounds: int) -> list[Row]:
@@ -76,8 +105,10 @@ def ingest_rows(apart: Apart, service: Service, rounds: int) -> list[Row]:
     def pair(collection_id: str | None, part: Sequence[Given]) -> Pair:
         """Each into a new document; of a new collection, too, unless it has an index."""
         ids = [collection_id or f"ingest-{uuid4().hex[:8]}" for _ in range(2)]
-        ours, _ = apart.run(ingest, target, ids[0], part)
-        return ours, apart.run(copy, target, service.dsn, ids[1], part)[0]
+        return (
+            _measured(service, lambda: apart.run(ingest, target, ids[0], part)[0]),
+            _measured(service, lambda: apart.run(copy, target, service.dsn, ids[1], part)[0]),
+        )
 
     apart.run(prepare, target, indexed, given)
     pairs = [(pair(None, given[:_UNINDEXED]), pair(indexed, given[:_ADDED])) for _ in range(rounds)]
@@ -87,12 +118,26 @@ def ingest_rows(apart: Apart, service: Service, rounds: int) -> list[Row]:
     ]
 
 
+def _measured(service: Service, bring: Callable[[], Brought]) -> Side:
+    before = _cpu(service)
+    brought = bring()
+    of_service, of_postgres = (b - a for a, b in zip(before, _cpu(service), strict=True))
+    return Side(brought, of_service, of_postgres)
+
+
+def _cpu(service: Service) -> tuple[float, float]:
+    return (
+        processes.cpu_seconds(service.pid),
+        processes.cpu_seconds_with_children(service.postgres_pid),
+    )
+
+
 def bulk_row(apart: Apart, service: Service, count: int) -> Row:
     """One round: at 100,000 rows it takes minutes."""
     target, given = Target(service.address, service.token, 1, 0), _given(count)
     indexed = f"ingest-{uuid4().hex[:8]}"
     apart.run(prepare, target, indexed, given[:_INDEXED])
-    slow = apart.run(ingest, target, indexed, given)[0].p50
+    slow = apart.run(ingest, target, indexed, given)[0].seconds
     loaded = apart.run(load_and_build, target, f"ingest-{uuid4().hex[:8]}", given)[0]
     details = (
         f"{count} rows: {slow:.1f} s into the index; {loaded.load:.1f} s and built"
@@ -122,7 +167,7 @@ async def load_and_build(target: Target, collection_id: str, given: Sequence[Giv
             assert len(answer.hits) == request.limit
             searches += 1
             await asyncio.sleep(_SEARCH_SECONDS)
-    return Loaded((await loading).p50, time.perf_counter() - began, searches)
+    return Loaded((await loading).seconds, time.perf_counter() - began, searches)
 
 
 def _search(collection_id: str, given: Sequence[Given]) -> SearchRequest:
@@ -131,9 +176,13 @@ def _search(collection_id: str, given: Sequence[Given]) -> SearchRequest:
 
 
 def _row(what: str, rounds: Sequence[Pair]) -> Row:
-    ratios = [ours.qps / theirs.qps for ours, theirs in rounds]
+    ratios = [ours.brought.rate / theirs.brought.rate for ours, theirs in rounds]
     ours, theirs = rounds[-1]
-    details = f"{ours.qps:.0f}/s, raw {theirs.qps:.0f}/s; {ours.count} rows, {BATCH} a transaction"
+    details = (
+        f"{ours.brought.rate:.0f}/s, raw {theirs.brought.rate:.0f}/s;"
+        f" {ours.brought.count} rows, {BATCH} a transaction; µs of service + PostgreSQL + caller"
+        f" a row {ours.micros()}, raw {theirs.micros()}"
+    )
     return row(f"IngestChunks ÷ binary COPY, {what}", ratios, "≥ 0.85", details)
 
 
@@ -146,19 +195,19 @@ async def prepare(target: Target, collection_id: str, given: Sequence[Given]) ->
             await asyncio.sleep(0.5)
 
 
-async def ingest(target: Target, collection_id: str, given: Sequence[Given]) -> Measured:
+async def ingest(target: Target, collection_id: str, given: Sequence[Given]) -> Brought:
     """All by one stream; requests are built before the clock starts."""
     async with caller(target.address, target.token) as one:
         parent = await _document(one, collection_id)
         messages = list(_messages(parent, given))
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         answers = [answer async for answer in one.ingest_chunks(iter(messages))]
-        seconds = time.perf_counter() - began
+        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     assert answers[-1].finished.created_count == len(given)
-    return Measured(len(given) / seconds, seconds, seconds, len(given))
+    return Brought(len(given), seconds, cpu)
 
 
-async def copy(target: Target, dsn: str, collection_id: str, given: Sequence[Given]) -> Measured:
+async def copy(target: Target, dsn: str, collection_id: str, given: Sequence[Given]) -> Brought:
     async with caller(target.address, target.token) as one:
         parent = await _document(one, collection_id)
     conn: Any = await asyncpg.connect(dsn)
@@ -173,7 +222,7 @@ async def copy(target: Target, dsn: str, collection_id: str, given: Sequence[Giv
         )
         owner = await conn.fetchrow(_OWNER, collection_id, parent.rpartition("/")[2])
         tables = _tables(owner, given)
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         for first in range(0, len(given), BATCH):
             async with conn.transaction():
                 for table, columns, records in tables:
@@ -183,10 +232,10 @@ async def copy(target: Target, dsn: str, collection_id: str, given: Sequence[Giv
                         columns=columns,
                         records=records[first : first + BATCH],
                     )
-        seconds = time.perf_counter() - began
+        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     finally:
         await conn.close()
-    return Measured(len(given) / seconds, seconds, seconds, len(given))
+    return Brought(len(given), seconds, cpu)
 
 
 def _tables(owner: Sequence[Any], given: Sequence[Given]) -> list[tuple[str, Any, list[Any]]]:

@@ -154,7 +154,7 @@ class _IndexStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IndexState
     INDEX_STATE_NONE: _IndexState.ValueType  # 1
     """There is none: every vector is compared. It is built from about 3,000 chunks on."""
     INDEX_STATE_BUILDING: _IndexState.ValueType  # 2
-    """It is being built, or waits for it."""
+    """It is being built, or waits for it: also for the end of the stream that fills the collection."""
     INDEX_STATE_READY: _IndexState.ValueType  # 3
     """It is used."""
 
@@ -166,7 +166,7 @@ INDEX_STATE_UNSPECIFIED: IndexState.ValueType  # 0
 INDEX_STATE_NONE: IndexState.ValueType  # 1
 """There is none: every vector is compared. It is built from about 3,000 chunks on."""
 INDEX_STATE_BUILDING: IndexState.ValueType  # 2
-"""It is being built, or waits for it."""
+"""It is being built, or waits for it: also for the end of the stream that fills the collection."""
 INDEX_STATE_READY: IndexState.ValueType  # 3
 """It is used."""
 Global___IndexState: _TypeAlias = IndexState  # noqa: Y015

@@ -40,10 +40,11 @@ Owners = dict[str, Owner | DomainError]
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """An item that keeps the rules: where its chunk goes, and its row."""
+    """An item that keeps the rules: where its chunk goes, its name there, and its row."""
 
     sequence: int
     document_id: str
+    name: str
     row: GivenChunk
 
 
@@ -63,7 +64,6 @@ class Step:
     given: Given
     owner: Owner
     state: State
-    name: str
 
     @property
     def only_adds(self) -> bool:
@@ -150,9 +150,12 @@ class ChunkIntake:
         rows = [chunks.row(own, "chunk", item.chunk) for own, item in each]
         for place, fault in chunks.vector_faults(rows).items():
             checks[place].fault("chunk.embedding", fault)
-        return [self._item(*each) for each in zip(checks, items, rows, strict=True)]
+        collection_id = space.collection.collection_id
+        return [self._item(collection_id, *each) for each in zip(checks, items, rows, strict=True)]
 
-    def _item(self, checks: Checks, item: pb.IngestItem, row: GivenChunk) -> Given | Outcome:
+    def _item(
+        self, collection_id: str, checks: Checks, item: pb.IngestItem, row: GivenChunk
+    ) -> Given | Outcome:
         checks.id("chunk.chunk_id", item.chunk.chunk_id)
         if self._document_id is None:
             checks.id("document_id", item.document_id)
@@ -160,7 +163,9 @@ class ChunkIntake:
             checks.fault("document_id", "must be empty: the start names the document")
         if checks.violations:
             return failed(item.sequence, Invalid(*checks.violations))
-        return Given(item.sequence, self._document_id or item.document_id, row)
+        document_id: str = self._document_id or item.document_id
+        name = f"{document_name(collection_id, document_id)}/chunks/{row.chunk_id}"
+        return Given(item.sequence, document_id, name, row)
 
     async def _embedded(
         self, space: Space, read: Sequence[Given | Outcome]
@@ -188,7 +193,7 @@ class ChunkIntake:
             uid = space.collection.collection_uid
             there = await chunk_intake.held(conn, uid, _wanted(owners, given))
             decided = [
-                self._decided(space, each, owners[each.document_id], there)
+                self._decided(each, owners[each.document_id], there)
                 if isinstance(each, Given)
                 else each
                 for each in run.read
@@ -237,17 +242,17 @@ class ChunkIntake:
         }
 
     def _decided(
-        self, space: Space, given: Given, owner: Owner | DomainError, there: set[chunk_intake.Key]
+        self, given: Given, owner: Owner | DomainError, there: set[chunk_intake.Key]
     ) -> Step | Outcome:
         if isinstance(owner, DomainError):
             return failed(given.sequence, owner)
         is_there = (owner.document_uid, given.row.chunk_id) in there
         if is_there and self._start.mode == pb.WRITE_MODE_INSERT_ONLY:
-            return Outcome(given.sequence, State.DUPLICATE, _name(space, given))
+            return Outcome(given.sequence, State.DUPLICATE, given.name)
         if not is_there and self._start.mode == pb.WRITE_MODE_UPDATE_ONLY:
             return failed(given.sequence, NotFound("chunk: not found"))
         state = State.UPDATED if is_there else State.CREATED
-        return Step(given, owner, state, _name(space, given))
+        return Step(given, owner, state)
 
     def _parts(self, space: Space, steps: Sequence[Step]) -> dict[str, Part]:
         """What each document gets, by its id."""
@@ -258,7 +263,7 @@ class ChunkIntake:
 
     def _part(self, space: Space, steps: Sequence[Step]) -> Part:
         owner, chunks = steps[0].owner, GivenChunks(self._supplies.text, space)
-        names = tuple(step.name for step in steps)
+        names = tuple([step.given.name for step in steps])
         change = Change("chunks.ingest", owner.collection_uid, names, owner.subject_ids)
         rows = chunks.of_document([step.given.row for step in steps], owner.metadata)
         made, only_new = self._mutation(change), all(step.only_adds for step in steps)
@@ -303,13 +308,8 @@ def _wanted(owners: Owners, given: Sequence[Given]) -> list[chunk_intake.Key]:
     ]
 
 
-def _name(space: Space, given: Given) -> str:
-    document = document_name(space.collection.collection_id, given.document_id)
-    return f"{document}/chunks/{given.row.chunk_id}"
-
-
 def _outcome(decided: Step | Outcome, parts: dict[str, Part]) -> Outcome:
     if isinstance(decided, Outcome):
         return decided
     given, receipt = decided.given, parts[decided.given.document_id].receipt
-    return Outcome(given.sequence, decided.state, decided.name, receipt=receipt)
+    return Outcome(given.sequence, decided.state, given.name, receipt=receipt)
