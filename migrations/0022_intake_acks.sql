@@ -3,14 +3,14 @@
 create table knowledge.intake_acks (
     session_uid   uuid   not null,
     last_sequence bigint not null,
-    -- A serialized knowledge.v1.IntakeAcks.
+    -- A serialized knowledge.v1.IntakeAcks, compressed by zlib.
     acks          bytea  not null,
     constraint intake_acks_pk primary key (session_uid, last_sequence),
     constraint intake_acks_session foreign key (session_uid)
         references knowledge.intake_session (session_uid) on delete cascade
 );
 
--- Gone within the day, mostly within the second: not worth compressing.
+-- Compressed already.
 alter table knowledge.intake_acks alter column acks set storage external;
 
 grant select, insert, update, delete on knowledge.intake_acks to knowledge_server;

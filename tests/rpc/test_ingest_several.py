@@ -1,10 +1,14 @@
 """IngestChunks with several items in a message, and chunks that are new beside others."""
 
+import asyncio
+import random
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import grpc
+import grpc.aio
 import numpy as np
 import pytest
 from test_ingest import (
@@ -135,3 +139,48 @@ async def test_of_a_batch_that_was_read_in_part_the_rest_is_acked_again(
     assert [ack.sequence for ack in again.acks] == [5, 6, 7, 8, 9, 10]
     assert again.acks[:5] == first.acks[4:]
     assert again.finished.created_count == 10
+
+
+async def test_streams_cut_off_at_any_moment_leave_nothing_half_done(
+    knowledge: Any,
+    vectors: Any,
+    space: c.Collection,  # noqa: F811
+) -> None:
+    name, session = await make_document(knowledge, space, "a"), str(uuid.uuid4())
+    items = [item(n, f"c{n}", content="x") for n in range(1, 6_001)]
+    settled, dice = 0, random.Random(9)
+    for _ in range(12):
+        stream = vectors.IngestChunks()
+        await stream.write(start(name, session))
+        settled = (await stream.read()).started.resume_after
+        sending = asyncio.create_task(send_rest(stream, items[settled:]))
+        await asyncio.sleep(dice.random() * 0.1)
+        stream.cancel()
+        await asyncio.wait([sending])
+    done = await ingest(
+        vectors, rest_of(name, session, await resumed(vectors, name, session), items)
+    )
+    assert done.finished.created_count == 6_000
+    stored = await knowledge.GetDocument(k.GetDocumentRequest(name=name))
+    assert stored.document.chunk_count == 6_000
+    counted = await vectors.AggregateChunks(v.AggregateChunksRequest(collection=space.name))
+    assert counted.chunk_count == 6_000
+
+
+async def resumed(vectors: Any, name: str, session: str) -> int:
+    stream = vectors.IngestChunks()
+    await stream.write(start(name, session))
+    after: int = (await stream.read()).started.resume_after
+    stream.cancel()
+    return after
+
+
+def rest_of(name: str, session: str, after: int, items: Sequence[Any]) -> list[Any]:
+    parts = [items[n : n + 70] for n in range(after, len(items), 70)]
+    return [start(name, session), *map(several, parts)]
+
+
+async def send_rest(stream: Any, items: Sequence[Any]) -> None:
+    with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError, asyncio.CancelledError):
+        for n in range(0, len(items), 70):
+            await stream.write(several(items[n : n + 70]))
