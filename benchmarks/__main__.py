@@ -42,17 +42,18 @@ _EVENTS = 20_000
 @dataclass(frozen=True, slots=True)
 class Size:
     """How long a run takes: rounds, seconds a measurement, questions, texts a round of ingest,
-    documents to list."""
+    documents to list, chunks to load in bulk."""
 
     rounds: int
     seconds: float
     questions: int
     texts: int
     listed: int
+    loaded: int
 
 
-FULL = Size(7, 4.0, 1_000, 300, 100_000)
-SHORT = Size(3, 1.0, 200, 100, 10_000)
+FULL = Size(7, 4.0, 1_000, 300, 100_000, 20_000)
+SHORT = Size(3, 1.0, 200, 100, 10_000, 3_500)
 # Where nothing is embedded yet a short run cannot wait for all texts.
 _SHORT_CORPUS = 4_096
 
@@ -63,6 +64,7 @@ def main() -> None:
     parser.add_argument("--quality", action="store_true", help="how well searches find")
     parser.add_argument("--ledger", action="store_true", help="the audit log's own rows alone")
     parser.add_argument("--ingest", action="store_true", help="chunks with their vectors alone")
+    parser.add_argument("--loaded", type=int, help="chunks of the bulk load, for --ingest")
     parser.add_argument("--searches", action="store_true", help="kinds of searches")
     parser.add_argument("--set", type=Path, help="a set in BEIR's layout, for --quality")
     arguments = parser.parse_args()
@@ -72,7 +74,8 @@ def main() -> None:
     elif arguments.quality:
         kind, measured = "quality", _quality(arguments.set or _set_from_make())
     elif arguments.ingest:
-        kind, measured = "ingest", _ingest_rows(SHORT if arguments.short else FULL)
+        size = SHORT if arguments.short else FULL
+        kind, measured = "ingest", _ingest_rows(size, arguments.loaded or size.loaded)
     elif arguments.searches:
         kind, measured = "searches", _searches()
     else:
@@ -97,6 +100,7 @@ def _speed(*, short: bool) -> list[Row]:
                 *_rows(bench, size),
                 *auditing.audit_rows(bench, folder),
                 *ingesting.ingest_rows(apart, service, size.rounds),
+                ingesting.bulk_row(apart, service, size.loaded),
                 *_ledger_rows(size),
                 *start,
             ]
@@ -129,9 +133,12 @@ def _ledger_rows(size: Size) -> list[Row]:
     return ledger.ledger_rows(size.rounds, _EVENTS)
 
 
-def _ingest_rows(size: Size) -> list[Row]:
+def _ingest_rows(size: Size, loaded: int) -> list[Row]:
     with new_data_folder() as folder, serving(folder) as service, Apart() as apart:
-        return ingesting.ingest_rows(apart, service, size.rounds)
+        return [
+            *ingesting.ingest_rows(apart, service, size.rounds),
+            ingesting.bulk_row(apart, service, loaded),
+        ]
 
 
 def _start_seconds(folder: Path) -> float:

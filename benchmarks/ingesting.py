@@ -1,4 +1,5 @@
-"""The rows about chunks that come with their vectors: IngestChunks ÷ COPY into the same tables.
+"""The rows about chunks that come with their vectors: IngestChunks ÷ COPY into the same tables,
+and a load before the index is built ÷ one into the index.
 
 Raw is asyncpg's binary COPY of the same columns by one connection, as the service's own role, in
 transactions of as many rows, into a document that is there; it checks, counts and records nothing.
@@ -8,8 +9,9 @@ The texts are the HPO's; the vectors are drawn by chance, which makes them no ea
 import asyncio
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -19,10 +21,10 @@ import numpy as np
 from grpc.aio import AioRpcError
 from uuid_utils.compat import uuid7
 
+from benchmarks import processes
 from benchmarks.apart import Apart
 from benchmarks.calling import Caller, caller
 from benchmarks.corpus import hpo_terms
-from benchmarks.load import Measured
 from benchmarks.report import Row, row
 from benchmarks.service import Service
 from benchmarks.service_jobs import Target
@@ -34,6 +36,7 @@ from knowledge.v1.vector_pb2 import Vector
 from knowledge.v1.vector_service_pb2 import (
     IngestChunksRequest,
     IngestItem,
+    IngestItems,
     IngestStart,
     SearchRequest,
 )
@@ -41,11 +44,13 @@ from knowledged.codecs import set_codecs
 
 DIMENSION = 384
 BATCH = 500
+_IN_A_MESSAGE = 50
 # Below that a collection gets no index.
 _UNINDEXED = 2_500
 _INDEXED = 5_000
 _ADDED = 1_000
 _INDEX_SECONDS = 120.0
+_SEARCH_SECONDS = 0.1
 
 _OWNER = """
     select d.document_uid, d.collection_uid, c.active_space_uid, c.language::regconfig::oid
@@ -61,7 +66,36 @@ _SPAN = ("document_uid", "chunk_uid", "ordinal", "from_revision")
 _VECTOR = ("space_uid", "chunk_uid", "document_uid", "embedding", "fields")
 
 Given = tuple[str, bytes]
-Pair = tuple[Measured, Measured]
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What a stream, or raw's COPY, brought; `cpu` is its own processor time, in seconds."""
+
+    count: int
+    seconds: float
+    cpu: float
+
+    @property
+    def rate(self) -> float:
+        return self.count / self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The same, with the processor seconds of service and PostgreSQL meanwhile."""
+
+    brought: Brought
+    service: float
+    postgres: float
+
+    def micros(self) -> str:
+        """Of a row."""
+        parts = self.service, self.postgres, self.brought.cpu
+        return " + ".join(f"{1e6 * part / self.brought.count:.0f}" for part in parts)
+
+
+Pair = tuple[Side, Side]
 
 
 def ingest_rows(apart: Apart, service: Service, rounds: int) -> list[Row]:
@@ -71,8 +105,10 @@ def ingest_rows(apart: Apart, service: Service, rounds: int) -> list[Row]:
     def pair(collection_id: str | None, part: Sequence[Given]) -> Pair:
         """Each into a new document; of a new collection, too, unless it has an index."""
         ids = [collection_id or f"ingest-{uuid4().hex[:8]}" for _ in range(2)]
-        ours, _ = apart.run(ingest, target, ids[0], part)
-        return ours, apart.run(copy, target, service.dsn, ids[1], part)[0]
+        return (
+            _measured(service, lambda: apart.run(ingest, target, ids[0], part)[0]),
+            _measured(service, lambda: apart.run(copy, target, service.dsn, ids[1], part)[0]),
+        )
 
     apart.run(prepare, target, indexed, given)
     pairs = [(pair(None, given[:_UNINDEXED]), pair(indexed, given[:_ADDED])) for _ in range(rounds)]
@@ -82,37 +118,100 @@ def ingest_rows(apart: Apart, service: Service, rounds: int) -> list[Row]:
     ]
 
 
+def _measured(service: Service, bring: Callable[[], Brought]) -> Side:
+    before = _cpu(service)
+    brought = bring()
+    of_service, of_postgres = (b - a for a, b in zip(before, _cpu(service), strict=True))
+    return Side(brought, of_service, of_postgres)
+
+
+def _cpu(service: Service) -> tuple[float, float]:
+    return (
+        processes.cpu_seconds(service.pid),
+        processes.cpu_seconds_with_children(service.postgres_pid),
+    )
+
+
+def bulk_row(apart: Apart, service: Service, count: int) -> Row:
+    """One round: at 100,000 rows it takes minutes."""
+    target, given = Target(service.address, service.token, 1, 0), _given(count)
+    indexed = f"ingest-{uuid4().hex[:8]}"
+    apart.run(prepare, target, indexed, given[:_INDEXED])
+    began = _cpu(service)[1]
+    slow = apart.run(ingest, target, indexed, given)[0].seconds
+    between = _cpu(service)[1]
+    loaded = apart.run(load_and_build, target, f"ingest-{uuid4().hex[:8]}", given)[0]
+    ended = _cpu(service)[1]
+    details = (
+        f"{count} rows: {slow:.1f} s into the index; {loaded.load:.1f} s and built after"
+        f" {loaded.indexed:.1f} s; seconds of PostgreSQL {between - began:.1f} and"
+        f" {ended - between:.1f}; {loaded.searches} searches meanwhile, all full"
+    )
+    name = "bulk load, load then build ÷ row by row into the index"
+    return row(name, [slow / loaded.indexed], "≥ 4 times as fast", details)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Seconds until all was acked, and until searches used the index; searches meanwhile."""
+
+    load: float
+    indexed: float
+    searches: int
+
+
+async def load_and_build(target: Target, collection_id: str, given: Sequence[Given]) -> Loaded:
+    """A new collection is filled; it is searched all the while, until that goes by the index."""
+    await ingest(target, collection_id, given[:BATCH])
+    loading = asyncio.create_task(ingest(target, collection_id, given[BATCH:]))
+    began, searches = time.perf_counter(), 0
+    request = _search(collection_id, given)
+    async with caller(target.address, target.token) as one:
+        while (answer := await one.search(request)).exact or not loading.done():
+            assert len(answer.hits) == request.limit
+            searches += 1
+            await asyncio.sleep(_SEARCH_SECONDS)
+    return Loaded((await loading).seconds, time.perf_counter() - began, searches)
+
+
+def _search(collection_id: str, given: Sequence[Given]) -> SearchRequest:
+    vector = Vector(f32_le=given[0][1])
+    return SearchRequest(collection=f"collections/{collection_id}", vector=vector, limit=10)
+
+
 def _row(what: str, rounds: Sequence[Pair]) -> Row:
-    ratios = [ours.qps / theirs.qps for ours, theirs in rounds]
+    ratios = [ours.brought.rate / theirs.brought.rate for ours, theirs in rounds]
     ours, theirs = rounds[-1]
-    details = f"{ours.qps:.0f}/s, raw {theirs.qps:.0f}/s; {ours.count} rows, {BATCH} a transaction"
+    details = (
+        f"{ours.brought.rate:.0f}/s, raw {theirs.brought.rate:.0f}/s;"
+        f" {ours.brought.count} rows, {BATCH} a transaction; µs of service + PostgreSQL + caller"
+        f" a row {ours.micros()}, raw {theirs.micros()}"
+    )
     return row(f"IngestChunks ÷ binary COPY, {what}", ratios, "≥ 0.85", details)
 
 
 async def prepare(target: Target, collection_id: str, given: Sequence[Given]) -> None:
     """A collection with an index."""
     await ingest(target, collection_id, given)
-    request = SearchRequest(
-        collection=f"collections/{collection_id}", vector=Vector(f32_le=given[0][1])
-    )
+    request = _search(collection_id, given)
     async with caller(target.address, target.token) as one, asyncio.timeout(_INDEX_SECONDS):
         while (await one.search(request)).exact:  # noqa: ASYNC110 - the server is asked
             await asyncio.sleep(0.5)
 
 
-async def ingest(target: Target, collection_id: str, given: Sequence[Given]) -> Measured:
+async def ingest(target: Target, collection_id: str, given: Sequence[Given]) -> Brought:
     """All by one stream; requests are built before the clock starts."""
     async with caller(target.address, target.token) as one:
         parent = await _document(one, collection_id)
         messages = list(_messages(parent, given))
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         answers = [answer async for answer in one.ingest_chunks(iter(messages))]
-        seconds = time.perf_counter() - began
+        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     assert answers[-1].finished.created_count == len(given)
-    return Measured(len(given) / seconds, seconds, seconds, len(given))
+    return Brought(len(given), seconds, cpu)
 
 
-async def copy(target: Target, dsn: str, collection_id: str, given: Sequence[Given]) -> Measured:
+async def copy(target: Target, dsn: str, collection_id: str, given: Sequence[Given]) -> Brought:
     async with caller(target.address, target.token) as one:
         parent = await _document(one, collection_id)
     conn: Any = await asyncpg.connect(dsn)
@@ -127,7 +226,7 @@ async def copy(target: Target, dsn: str, collection_id: str, given: Sequence[Giv
         )
         owner = await conn.fetchrow(_OWNER, collection_id, parent.rpartition("/")[2])
         tables = _tables(owner, given)
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         for first in range(0, len(given), BATCH):
             async with conn.transaction():
                 for table, columns, records in tables:
@@ -137,10 +236,10 @@ async def copy(target: Target, dsn: str, collection_id: str, given: Sequence[Giv
                         columns=columns,
                         records=records[first : first + BATCH],
                     )
-        seconds = time.perf_counter() - began
+        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     finally:
         await conn.close()
-    return Measured(len(given) / seconds, seconds, seconds, len(given))
+    return Brought(len(given), seconds, cpu)
 
 
 def _tables(owner: Sequence[Any], given: Sequence[Given]) -> list[tuple[str, Any, list[Any]]]:
@@ -163,7 +262,8 @@ def _tables(owner: Sequence[Any], given: Sequence[Given]) -> list[tuple[str, Any
 def _given(count: int) -> list[Given]:
     drawn = np.random.default_rng(3).standard_normal((count, DIMENSION), np.float32)
     drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
-    texts = [term.text for term in hpo_terms()[:count]]
+    terms = hpo_terms()
+    texts = [f"{terms[n % len(terms)].text} {n // len(terms)}" for n in range(count)]
     return [(text, vector.tobytes()) for text, vector in zip(texts, drawn, strict=True)]
 
 
@@ -181,8 +281,14 @@ async def _document(one: Caller, collection_id: str) -> str:
 
 def _messages(parent: str, given: Sequence[Given]) -> Iterator[IngestChunksRequest]:
     yield IngestChunksRequest(start=IngestStart(parent=parent))
-    for place, (text, vector) in enumerate(given):
-        chunk = Chunk(
-            chunk_id=f"c{place}", content=text, embedding=Vector(f32_le=vector), ordinal=place
-        )
-        yield IngestChunksRequest(item=IngestItem(sequence=place + 1, chunk=chunk))
+    items = [_item(place, *each) for place, each in enumerate(given)]
+    for first in range(0, len(items), _IN_A_MESSAGE):
+        several = IngestItems(items=items[first : first + _IN_A_MESSAGE])
+        yield IngestChunksRequest(items=several)
+
+
+def _item(place: int, text: str, vector: bytes) -> IngestItem:
+    chunk = Chunk(
+        chunk_id=f"c{place}", content=text, embedding=Vector(f32_le=vector), ordinal=place
+    )
+    return IngestItem(sequence=place + 1, chunk=chunk)

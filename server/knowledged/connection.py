@@ -1,6 +1,6 @@
 """A database connection as the type checker sees it: asyncpg ships no types."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, cast
 
@@ -42,6 +42,17 @@ class Connection(Protocol):
         records: Iterable[Sequence[object]],
         columns: Sequence[str] | None = None,
         schema_name: str | None = None,
+        timeout: float | None = None,
+    ) -> str: ...
+
+    async def copy_to_table(
+        self,
+        table_name: str,
+        *,
+        source: AsyncIterable[bytes],
+        columns: Sequence[str] | None = None,
+        schema_name: str | None = None,
+        format: str | None = None,
         timeout: float | None = None,
     ) -> str: ...
 

@@ -60,6 +60,10 @@ _DRIVER = (
     "select pg_is_in_recovery",
     # By which it copies the ledger's leaves.
     'copy "knowledge"."audit_leaf"(',
+    # And new chunks, after the statement that records them.
+    'copy "knowledge"."chunk"(',
+    'copy "knowledge"."chunk_span"(',
+    'copy "knowledge"."chunk_vector"(',
 )
 _TRANSACTIONS = frozenset({"begin", "commit", "rollback"})
 

@@ -12,7 +12,14 @@ from uuid_utils.compat import uuid7
 from knowledged.audit_leaf import Event, Payload, new_salt
 from knowledged.connection import Connection
 from knowledged.declared_fields import CHUNK, DOCUMENT, stored_fields
-from knowledged.store import chunk_changes, collection_changes, document_changes, documents
+from knowledged.store import (
+    chunk_changes,
+    chunk_copies,
+    chunk_intake,
+    collection_changes,
+    document_changes,
+    documents,
+)
 from knowledged.store.chunk_changes import GivenChunk
 from knowledged.store.collections import Collection, FilterField
 from knowledged.store.document_steps import Written
@@ -141,6 +148,22 @@ async def add_texts(
     await _write(conn, collection, document, 0, texts, [None] * len(texts), metadata)
 
 
+async def copy_chunks(
+    conn: Connection, collection: Collection, document: Document, vectors: NDArray[np.float32]
+) -> None:
+    """As `add_chunks`, by the way that new chunks of a stream take."""
+    rows: list[bytes | None] = [row.astype("<f4").tobytes() for row in vectors]
+    first = (await read_document(conn, document)).chunk_count + 1_000
+    texts = [f"text {first + i}" for i in range(len(rows))]
+    given, made = _given(collection, document, first, texts, rows, ()), mutation()
+    async with conn.transaction():
+        locked = await chunk_intake.lock_documents(conn, collection, [document.document_id])
+        assert locked
+        owner = locked[document.document_id].owner
+        part = chunk_intake.Part(made, owner, given, made.receipt, only_new=True)
+        await chunk_copies.copy(conn, await chunk_intake.write(conn, [part]))
+
+
 async def _write(
     conn: Connection,
     collection: Collection,
@@ -150,9 +173,27 @@ async def _write(
     vectors: Sequence[bytes | None],
     metadata: Sequence[Mapping[str, object]],
 ) -> None:
+    given = _given(collection, document, first, texts, vectors, metadata)
+    async with conn.transaction():
+        change = mutation(collection.collection_uid)
+        owner = await chunk_changes.lock_document(
+            conn, collection.collection_uid, document.document_id, collection.revision
+        )
+        assert owner is not None
+        await chunk_changes.upsert(conn, change, owner, datetime.now(UTC), given)
+
+
+def _given(
+    collection: Collection,
+    document: Document,
+    first: int,
+    texts: Sequence[str],
+    vectors: Sequence[bytes | None],
+    metadata: Sequence[Mapping[str, object]],
+) -> list[GivenChunk]:
     of_document = stored_fields(collection.filter_fields, DOCUMENT, document.metadata)
     about = [dict(each) for each in metadata] or [{} for _ in texts]
-    given = [
+    return [
         GivenChunk(
             chunk_uid=uuid7(),
             chunk_id=f"c{place}",
@@ -166,13 +207,6 @@ async def _write(
         )
         for place, (text, vector, own) in enumerate(zip(texts, vectors, about, strict=True), first)
     ]
-    async with conn.transaction():
-        change = mutation(collection.collection_uid)
-        owner = await chunk_changes.lock_document(
-            conn, collection.collection_uid, document.document_id, collection.revision
-        )
-        assert owner is not None
-        await chunk_changes.upsert(conn, change, owner, datetime.now(UTC), given)
 
 
 def clustered(count: int, dimension: int, clusters: int = 50) -> NDArray[np.float32]:

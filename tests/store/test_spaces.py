@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
 
@@ -25,10 +26,11 @@ from keeping import (
 from knowledged.codecs import set_codecs
 from knowledged.connection import Connection, connect
 from knowledged.database import Database
-from knowledged.store import collection_changes, collections, search, spaces
+from knowledged.store import collection_changes, collections, intake_sessions, search, spaces
 from knowledged.store.collections import Collection, FilterField
 from knowledged.store.filter_sql import Condition
-from knowledged.store.spaces import EXACT
+from knowledged.store.intake_sessions import SessionKey
+from knowledged.store.spaces import BUILDING, EXACT
 from knowledged.workers import space_keeper
 from knowledged.workers.space_keeper import INDEX_FROM_ROWS
 from stored import (
@@ -39,6 +41,8 @@ from stored import (
     make_document,
     mutation,
 )
+
+INGEST = "/knowledge.v1.VectorService/IngestChunks"
 
 
 @pytest.fixture
@@ -81,6 +85,74 @@ async def test_an_index_that_a_crash_left_invalid_is_replaced(stage: Stage) -> N
     async with stage.keeper():
         await until(lambda: indexed(stage, collection))
     assert await indexes(stage, collection) == {"hnsw": True}
+
+
+async def stream(stage: Stage, collection: Collection, rpc: str = INGEST) -> None:
+    """A stream that goes on bringing items, until it is cancelled."""
+    key = SessionKey("loader", rpc, uuid4())
+    while True:
+        async with stage.database.write() as conn:
+            await intake_sessions.open_session(conn, key, collection.collection_uid, b"")
+        await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def streaming(stage: Stage, collection: Collection, rpc: str = INGEST) -> AsyncIterator[None]:
+    task = asyncio.create_task(stream(stage, collection, rpc))
+    await asyncio.sleep(0.1)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def building(stage: Stage, collection: Collection) -> bool:
+    space = await stage.space(collection)
+    return space is not None and space.state == BUILDING
+
+
+async def test_an_index_waits_for_the_end_of_the_stream_that_fills_the_space(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(space_keeper, "_QUIET_SECONDS", 0.5)
+    async with stage.database.read() as conn:
+        collection = await make_collection(conn, "c", dimension=32, distance=COSINE)
+    await fill(stage, collection, INDEX_FROM_ROWS)
+    async with stage.keeper():
+        async with streaming(stage, collection):
+            await until(lambda: building(stage, collection))
+            await asyncio.sleep(1.0)
+            assert await indexes(stage, collection) == {}
+            async with stage.database.read() as conn:
+                space = await collections.space(conn, "c")
+                assert space
+                assert not space.indexed
+                assert await recall(conn, collection, clustered(1, 32)[0].tobytes()) == 1
+        await until(lambda: indexed(stage, collection))
+    async with stage.database.read() as conn:
+        assert await recall(conn, collection, clustered(1, 32)[0].tobytes()) >= 0.9
+
+
+async def test_a_stream_without_end_gets_its_index_meanwhile(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(space_keeper, "_LONGEST_HOLD_SECONDS", 1.0)
+    async with stage.database.read() as conn:
+        collection = await make_collection(conn, "c", dimension=8)
+    await fill(stage, collection, INDEX_FROM_ROWS)
+    async with stage.keeper(), streaming(stage, collection):
+        await until(lambda: building(stage, collection))
+        await until(lambda: indexed(stage, collection))
+
+
+async def test_an_import_of_documents_holds_no_index_back(stage: Stage) -> None:
+    async with stage.database.read() as conn:
+        collection = await make_collection(conn, "c", dimension=8)
+    await fill(stage, collection, INDEX_FROM_ROWS)
+    rpc = "/knowledge.v1.KnowledgeService/ImportDocuments"
+    async with stage.keeper(), streaming(stage, collection, rpc):
+        await until(lambda: indexed(stage, collection))
 
 
 async def leave_invalid_index(stage: Stage, collection: Collection) -> None:

@@ -81,12 +81,14 @@ class DocumentIntake:
         self._start = start
         self._collection_id = collection_id
 
-    async def bring(self, items: Sequence[pb.ImportItem], settle: Settle) -> list[Outcome]:
-        """The outcomes in order. Raises what ends the stream; what was settled stays so."""
-        outcomes: list[Outcome] = []
-        for run in _runs([self._draft(item) for item in items]):
-            outcomes += await self._bring_run(run, settle)
-        return outcomes
+    async def prepare(self, items: Sequence[pb.ImportItem]) -> list[list[Draft | Outcome]]:
+        """Rows, in parts that a transaction can write."""
+        return list(_runs([self._draft(item) for item in items]))
+
+    async def bring(self, ready: list[list[Draft | Outcome]], settle: Settle) -> None:
+        """Settles all in order. Raises what ends the stream; what was settled stays so."""
+        for run in ready:
+            await self._bring_run(run, settle)
 
     def _draft(self, item: pb.ImportItem) -> Draft | Outcome:
         checks, document_id = Checks(), item.document_id or new_id()
@@ -98,7 +100,7 @@ class DocumentIntake:
         unique = self._start.unique_content or not item.document_id
         return Draft(item, row, unique and bool(row.content))
 
-    async def _bring_run(self, run: Sequence[Draft | Outcome], settle: Settle) -> list[Outcome]:
+    async def _bring_run(self, run: Sequence[Draft | Outcome], settle: Settle) -> None:
         """Items of different ids and texts, in one transaction."""
         vectors = Vectors()
         async for space in self._supplies.directory.attempts(self._call, self._collection_id):
@@ -109,7 +111,7 @@ class DocumentIntake:
             outcomes += [each.outcome for each in prepared]
             outcomes.sort(key=lambda outcome: outcome.sequence)
             if await self._written(space, prepared, outcomes, settle):
-                return outcomes
+                return
         raise AssertionError("attempts end by raising")
 
     async def _decided(self, space: Space, run: Sequence[Draft | Outcome]) -> list[Step | Outcome]:

@@ -36,10 +36,10 @@ class Exchange:
         checks.done()
         collection = (await self._supplies.directory.resolve(call, collection_id)).collection
         uid = collection.collection_uid
-        intake = await Intake[pb.ImportItem].open(self._supplies, call, session_id, start, uid)
+        intake = await Intake.open(self._supplies, call, session_id, start, uid)
         yield pb.ImportDocumentsResponse(started=intake.started())
-        bring = DocumentIntake(self._supplies, call, start, collection_id).bring
-        async with aclosing(intake.acks(messages, start.session.acknowledged, bring)) as all_acks:
+        items = DocumentIntake(self._supplies, call, start, collection_id)
+        async with aclosing(intake.acks(messages, start.session.acknowledged, items)) as all_acks:
             async for acks in all_acks:
                 yield pb.ImportDocumentsResponse(acks=acks)
         yield pb.ImportDocumentsResponse(finished=await intake.finished())

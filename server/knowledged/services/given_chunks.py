@@ -90,10 +90,11 @@ class GivenChunks:
         has_vector = message.HasField("embedding")
         checks.text(f"{at}.content", message.content, LONGEST_CHUNK, required=not has_vector)
         checks.number(f"{at}.ordinal", message.ordinal, 0, 2**31 - 1)
-        metadata = to_json(message.metadata)
-        checks.json(f"{at}.metadata", metadata, LARGEST_METADATA)
-        declared = self.space.collection.filter_fields
-        checks.violations.extend(type_faults(declared, CHUNK, metadata, at))
+        declared, metadata = self.space.collection.filter_fields, dict[str, object]()
+        if message.HasField("metadata"):
+            metadata = to_json(message.metadata)
+            checks.json(f"{at}.metadata", metadata, LARGEST_METADATA)
+            checks.violations.extend(type_faults(declared, CHUNK, metadata, at))
         return GivenChunk(
             uuid7(),
             message.chunk_id,
@@ -103,7 +104,7 @@ class GivenChunks:
             message.ordinal,
             self.text.tokens(self.space, message.content) if message.content else 0,
             vector_bytes(message.embedding) if has_vector else None,
-            stored_fields(declared, CHUNK, metadata),
+            stored_fields(declared, CHUNK, metadata) if metadata else {},
         )
 
 

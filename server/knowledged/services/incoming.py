@@ -1,20 +1,28 @@
-"""Messages of a stream in batches; the next is read while whoever took the last works on it."""
+"""Items of a stream in batches; the next is read while whoever took the last works on it."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import Any, TypeVar
 
 BATCH_BYTES = 4 * 1024 * 1024
+T = TypeVar("T")
+
 # Messages that come after a shorter pause than this belong together.
 _PAUSE_SECONDS = 0.02
 
 
 class Incoming:
-    """Holds one batch at most: `most` messages, or those that pass `BATCH_BYTES` together."""
+    """Holds one batch at most, `most` items or those that pass `BATCH_BYTES` together, and what
+    the last message has beyond it. `items` tells the items of a message."""
 
-    def __init__(self, messages: AsyncGenerator[Any], most: int) -> None:
+    def __init__(
+        self, messages: AsyncGenerator[Any], items: Callable[[Any], Sequence[Any]], most: int
+    ) -> None:
         self._messages = messages
+        self._items = items
         self._most = most
+        self._ended = False
         self._held: list[Any] = []
         self._bytes = 0
         self._some = asyncio.Event()
@@ -35,15 +43,15 @@ class Incoming:
     async def _read(self) -> None:
         try:
             async for message in self._messages:
-                self._held.append(message)
+                self._held += self._items(message)
                 self._bytes += message.ByteSize()
                 self._some.set()
-                if len(self._held) >= self._most or self._bytes >= BATCH_BYTES:
+                while len(self._held) >= self._most or self._bytes >= BATCH_BYTES:
                     self._taken.clear()
                     self._whole.set()
                     await self._taken.wait()
         finally:
-            self._most = 0
+            self._ended = True
             self._some.set()
             self._whole.set()
 
@@ -63,9 +71,23 @@ class Incoming:
         waiting.cancel()
 
     def _take(self) -> list[Any]:
-        batch, self._held, self._bytes = self._held, [], 0
-        if self._most:
-            self._some.clear()
+        batch, self._held, self._bytes = self._held[: self._most], self._held[self._most :], 0
+        if not self._ended:
             self._whole.clear()
+            if not self._held:
+                self._some.clear()
         self._taken.set()
         return batch
+
+
+async def one_ahead(values: AsyncGenerator[T]) -> AsyncGenerator[T]:
+    """The values, each following one made while whoever took the last works on it."""
+    async with aclosing(values):
+        following = asyncio.ensure_future(anext(values, None))
+        try:
+            while (value := await following) is not None:
+                following = asyncio.ensure_future(anext(values, None))
+                yield value
+        finally:
+            following.cancel()
+            await asyncio.wait([following])

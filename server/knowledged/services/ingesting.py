@@ -29,12 +29,12 @@ class Ingesting:
         checks.choice("start.mode", start.mode, pb.WriteMode.values())
         checks.done()
         collection = (await self._supplies.directory.resolve(call, names[0])).collection
-        intake = await Intake[pb.IngestItem].open(
+        intake = await Intake.open(
             self._supplies, call, session_id, start, collection.collection_uid, BATCH_ITEMS
         )
         yield pb.IngestChunksResponse(started=intake.started())
-        bring = ChunkIntake(self._supplies, call, start, names).bring
-        async with aclosing(intake.acks(messages, start.session.acknowledged, bring)) as all_acks:
+        items = ChunkIntake(self._supplies, call, start, names)
+        async with aclosing(intake.acks(messages, start.session.acknowledged, items)) as all_acks:
             async for acks in all_acks:
                 yield pb.IngestChunksResponse(acks=acks)
         yield pb.IngestChunksResponse(finished=await intake.finished())

@@ -1,13 +1,15 @@
 """The stream protocol by which many items come in, for whichever items: docs/streams.md.
 
-A stream holds two batches in memory, whatever its caller sends: one that is settled, and one that
-is read meanwhile. Then gRPC's flow control makes the caller wait.
+A stream holds three batches in memory, whatever its caller sends: one that is settled, one that is
+prepared meanwhile, and one that is read. Then gRPC's flow control makes the caller wait.
 """
 
+import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+import zlib
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 from uuid import UUID, uuid4
 
 from knowledge.v1 import intake_pb2 as pb
@@ -16,13 +18,14 @@ from knowledged.checks import Checks
 from knowledged.database import Connection
 from knowledged.errors import Conflict, DomainError, Invalid, Violation, WrongState, status_of
 from knowledged.services import pack
-from knowledged.services.incoming import Incoming
+from knowledged.services.incoming import Incoming, one_ahead
 from knowledged.services.intake_events import IntakeEvents
 from knowledged.services.supplies import Supplies
 from knowledged.store import audit_events, intake_sessions
 from knowledged.store.intake_sessions import Outcome, Session, SessionKey, State
 
 BATCH_ITEMS = 100
+_ACKS_AT_A_TIME = 50
 
 # As the audit log names what is done with an item.
 _ACTIONS = {"ImportDocuments": "documents.import", "IngestChunks": "chunks.ingest"}
@@ -35,11 +38,33 @@ class Numbered(Protocol):
     def sequence(self) -> int: ...
 
 
-Item = TypeVar("Item", bound=Numbered)
-Settle = Callable[[Connection, Sequence[Outcome]], Awaitable[None]]
-# Brings a batch of items in one or more transactions, and gives each its outcome, in order. Within
-# each transaction it calls `settle` with the outcomes that become true by it.
-Bring = Callable[[Sequence[Item], Settle], Awaitable[list[Outcome]]]
+Item_contra = TypeVar("Item_contra", bound=Numbered, contravariant=True)
+Ready = TypeVar("Ready")
+
+
+class Settle(Protocol):
+    """Keeps outcomes with their session, in the transaction that writes the items; what `storing`
+    still does there, by the same connection, is waited for."""
+
+    async def __call__(
+        self,
+        conn: Connection,
+        outcomes: Sequence[Outcome],
+        storing: Awaitable[None] | None = None,
+    ) -> None: ...
+
+
+class Bringer(Protocol[Item_contra, Ready]):
+    """How items of one kind come in."""
+
+    async def prepare(self, items: Sequence[Item_contra]) -> Ready:
+        """What can be done to a batch before those before it are written."""
+        ...
+
+    async def bring(self, ready: Ready, settle: Settle) -> None:
+        """Writes a batch in one or more transactions. Within each it calls `settle` with the
+        outcomes, in order, that become true by it. Raises what ends the stream."""
+        ...
 
 
 async def started_by(messages: AsyncGenerator[Any]) -> Any:
@@ -62,7 +87,7 @@ def session_id_of(checks: Checks, start: Any) -> UUID:
         return uuid4()
 
 
-class Intake(Generic[Item]):
+class Intake:
     """One stream of a session. Made by `open`, before anything is answered.
 
     At most `batch_items` are settled together; four times as many may be under way.
@@ -84,7 +109,9 @@ class Intake(Generic[Item]):
         self._events = events
         self._batch_items = batch_items
         self._credit = 4 * batch_items
-        self._settled = session.resume_after
+        self._settled = self._read = session.resume_after
+        # Of what is settled and not told yet, by the batches' last sequences.
+        self._told: dict[int, pb.IntakeAcks] = {}
 
     @classmethod
     async def open(
@@ -95,7 +122,7 @@ class Intake(Generic[Item]):
         start: Any,
         collection_uid: UUID,
         batch_items: int = BATCH_ITEMS,
-    ) -> "Intake[Item]":
+    ) -> "Intake":
         """Goes on with the session, or begins it. Raises Invalid when it had another start,
         WrongState when its caller has read more than the server knows."""
         key = SessionKey(call.principal.subject, call.method.path, session_id)
@@ -117,16 +144,36 @@ class Intake(Generic[Item]):
         )
 
     async def acks(
-        self, messages: AsyncGenerator[Any], acknowledged: int, bring: Bring[Item]
+        self, messages: AsyncGenerator[Any], acknowledged: int, items: Bringer[Any, Any]
     ) -> AsyncGenerator[pb.IntakeAcks]:
         """First those that the caller of an earlier stream has not read, then the items'."""
+        for missed in await self._missed(acknowledged):
+            yield missed
+        async with aclosing(one_ahead(self._prepared(messages, items))) as batches:
+            async for ready in batches:
+                await items.bring(ready, self._settle)
+                told, self._told = self._told, {}
+                for acks in told.values():
+                    yield acks
+
+    async def _missed(self, acknowledged: int) -> list[pb.IntakeAcks]:
         async with self._supplies.database.read(self._call.left) as conn:
-            missed = await intake_sessions.outcomes(conn, self._session.session_uid, acknowledged)
-        for n in range(0, len(missed), self._batch_items):
-            yield _acks(missed[n : n + self._batch_items])
-        async with aclosing(Incoming(messages, self._batch_items).batches()) as batches:
+            uid = self._session.session_uid
+            former = await intake_sessions.outcomes(conn, uid, acknowledged)
+            kept = await intake_sessions.acks(conn, uid, acknowledged)
+        found = [_ack(outcome) for outcome in former]
+        found += [ack for each in kept for ack in _read_acks(each)]
+        wanted = [ack for ack in found if ack.sequence > acknowledged]
+        most = self._batch_items
+        return [pb.IntakeAcks(acks=wanted[n : n + most]) for n in range(0, len(wanted), most)]
+
+    async def _prepared(
+        self, messages: AsyncGenerator[Any], items: Bringer[Any, Any]
+    ) -> AsyncGenerator[Any]:
+        incoming = Incoming(messages, self._items, self._batch_items)
+        async with aclosing(incoming.batches()) as batches:
             async for batch in batches:
-                yield _acks(await bring(self._items(batch), self._settle))
+                yield await items.prepare(batch)
 
     async def finished(self) -> pb.IntakeFinished:
         async with self._supplies.database.read(self._call.left) as conn:
@@ -140,22 +187,38 @@ class Intake(Generic[Item]):
             failed_count=counts[State.FAILED],
         )
 
-    def _items(self, batch: Sequence[Any]) -> list[Any]:
-        """The items, each with the sequence that follows; Invalid for any other message."""
-        for expected, message in enumerate(batch, self._settled + 1):
-            if message.WhichOneof("message") != "item":
-                raise Invalid(Violation("item", "only items may follow the start"))
-            if message.item.sequence != expected:
-                raise Invalid(Violation("item.sequence", f"must be {expected}"))
-        return [message.item for message in batch]
+    def _items(self, message: Any) -> Sequence[Any]:
+        """The items of a message, each with the sequence that follows; Invalid for any other."""
+        kind = message.WhichOneof("message")
+        if kind not in ("item", "items"):
+            raise Invalid(Violation("item", "only items may follow the start"))
+        items = [message.item] if kind == "item" else message.items.items
+        if not 1 <= len(items) <= self._batch_items:
+            rule = f"{len(items)} items; 1 to {self._batch_items} are allowed"
+            raise Invalid(Violation("items.items", rule))
+        for expected, item in enumerate(items, self._read + 1):
+            if item.sequence != expected:
+                raise Invalid(Violation(f"{kind}.sequence", f"must be {expected}"))
+        self._read += len(items)
+        return items
 
-    async def _settle(self, conn: Connection, outcomes: Sequence[Outcome]) -> None:
-        if not await intake_sessions.advance(conn, self._session, outcomes, self._credit):
+    async def _settle(
+        self,
+        conn: Connection,
+        outcomes: Sequence[Outcome],
+        storing: Awaitable[None] | None = None,
+    ) -> None:
+        acks, last = await _acks(outcomes), outcomes[-1].sequence
+        # Names and receipts repeat: a tenth of the bytes to store, and to delete again.
+        kept = zlib.compress(acks.SerializeToString(), 1)
+        if storing:
+            await storing
+        if not await intake_sessions.advance(conn, self._session, outcomes, kept, self._credit):
             message = "another stream goes on with this session"
             raise Conflict(message, reason="CONCURRENT_CHANGE")
         if entries := self._events.entries(outcomes):
             await audit_events.append(conn, entries)
-        self._settled = outcomes[-1].sequence
+        self._settled, self._told[last] = last, acks
 
 
 def _arguments_hash(start: Any) -> bytes:
@@ -178,18 +241,27 @@ def failed(sequence: int, error: DomainError) -> Outcome:
     )
 
 
-def _acks(outcomes: Sequence[Outcome]) -> pb.IntakeAcks:
-    return pb.IntakeAcks(acks=[_ack(outcome) for outcome in outcomes])
+def _read_acks(kept: bytes) -> Sequence[pb.IntakeAck]:
+    return pb.IntakeAcks.FromString(zlib.decompress(kept)).acks
+
+
+async def _acks(outcomes: Sequence[Outcome]) -> pb.IntakeAcks:
+    acks = pb.IntakeAcks()
+    for first in range(0, len(outcomes), _ACKS_AT_A_TIME):
+        acks.acks.extend(map(_ack, outcomes[first : first + _ACKS_AT_A_TIME]))
+        await asyncio.sleep(0)
+    return acks
 
 
 def _ack(outcome: Outcome) -> pb.IntakeAck:
-    failed = outcome.state is State.FAILED
-    error = pb.IntakeError(code=outcome.code, reason=outcome.reason, message=outcome.message)
-    return pb.IntakeAck(
+    ack = pb.IntakeAck(
         sequence=outcome.sequence,
         state=pb.IntakeState.ValueType(outcome.state),
         name=outcome.resource,
         revision=outcome.revision,
         receipt=pack.receipt(outcome.receipt),
-        error=error if failed else None,
     )
+    if outcome.state is State.FAILED:
+        ack.error.code = outcome.code
+        ack.error.reason, ack.error.message = outcome.reason, outcome.message
+    return ack

@@ -9,8 +9,9 @@ from uuid import UUID
 from knowledged.call import Receipt
 from knowledged.database import Connection
 from knowledged.store.chunk_changes import UPSERT, GivenChunk, Owner, upsertion
+from knowledged.store.chunk_copies import Fill
 from knowledged.store.collections import Collection
-from knowledged.store.requests import Mutation
+from knowledged.store.requests import Mutation, recorded
 
 # A document's uid and a chunk's id.
 Key = tuple[UUID, str]
@@ -90,20 +91,77 @@ async def held(conn: Connection, collection_uid: UUID, chunks: Sequence[Key]) ->
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The chunks that one document gets, and their audit event with its receipt."""
+    """The chunks that one document gets, and their audit event with its receipt. Of `only_new`
+    ones none is there yet, and each has its vector."""
 
     mutation: Mutation
     owner: Owner
     chunks: list[GivenChunk]
     receipt: Receipt
+    only_new: bool
 
     @property
     def at(self) -> datetime:
         return self.mutation.event.occurred_at
 
 
-async def write(conn: Connection, parts: Sequence[Part]) -> None:
-    """Writes all parts, in the transaction that locked their documents, in one round trip."""
-    if parts:
-        rows = [upsertion(part.mutation, part.owner, part.at, part.chunks) for part in parts]
+# Before the chunks themselves, in the transaction that holds the document's lock.
+ADD: LiteralString = recorded(
+    """
+    with owner as (
+        select d.document_uid, d.revision, c.language::regconfig::oid as language,
+               'collections/' || c.collection_id || '/documents/' || d.document_id as resource
+          from knowledge.document d
+          join knowledge.collection c on c.collection_uid = d.collection_uid
+         where d.document_uid = $3::uuid
+    ),
+    target as (
+        select resource, document_uid as resource_uid, revision from owner
+    ),
+""",
+    """
+    -- Looked at only if one of them may not be ACTIVE: otherwise each batch of a large document
+    -- would read all that came before.
+    , other as (
+        select k.state
+          from knowledge.chunk_span s
+          join knowledge.chunk k on k.chunk_uid = s.chunk_uid
+         where s.document_uid = $3::uuid and s.to_revision is null
+    ),
+    document as (
+        update knowledge.document d
+           set chunk_version = d.chunk_version + 1,
+               chunk_count = d.chunk_count + $4::int,
+               state = case when d.state = 2 then 2
+                            when exists (select from other where state = 1) then 1
+                            when exists (select from other where state = 3) then 3
+                            else 2 end,
+               last_error = case when d.state <> 2 and exists (select from other where state = 3)
+                                 then d.last_error else '' end
+          from gate
+         where d.document_uid = gate.resource_uid
+    )
+    select revision, language from owner
+""",
+)
+
+
+async def write(conn: Connection, parts: Sequence[Part]) -> list[Fill]:
+    """Writes all parts, in the transaction that locked their documents, but for the chunks that
+    are still to be copied: `chunk_copies.copy`."""
+    if mixed := [part for part in parts if not part.only_new]:
+        rows = [upsertion(part.mutation, part.owner, part.at, part.chunks) for part in mixed]
         await conn.fetchmany(UPSERT, rows)
+    return await _add(conn, [part for part in parts if part.only_new])
+
+
+async def _add(conn: Connection, parts: Sequence[Part]) -> list[Fill]:
+    if not parts:
+        return []
+    to_record = [
+        (*part.mutation.parameters(), part.owner.document_uid, len(part.chunks)) for part in parts
+    ]
+    return [
+        Fill(part.owner, part.chunks, part.at, row["revision"], row["language"])
+        for part, row in zip(parts, await conn.fetchmany(ADD, to_record), strict=True)
+    ]

@@ -89,7 +89,7 @@ OUTCOMES: LiteralString = """
 
 
 async def outcomes(conn: Connection, session_uid: UUID, after: int) -> list[Outcome]:
-    """Those that are kept, of the items after a sequence, in order."""
+    """Those of the items after a sequence, in order, that an earlier release has kept."""
     return [_outcome(row) for row in await conn.fetch(OUTCOMES, session_uid, after)]
 
 
@@ -107,6 +107,19 @@ def _outcome(row: Record) -> Outcome:
     )
 
 
+ACKS: LiteralString = """
+    select acks
+      from knowledge.intake_acks
+     where session_uid = $1::uuid and last_sequence > $2::bigint
+     order by last_sequence
+"""
+
+
+async def acks(conn: Connection, session_uid: UUID, after: int) -> list[bytes]:
+    """Those that are kept, as they were sent, of batches that end after a sequence, in order."""
+    return [row["acks"] for row in await conn.fetch(ACKS, session_uid, after)]
+
+
 ADVANCE: LiteralString = """
     with session as (
         update knowledge.intake_session
@@ -120,31 +133,27 @@ ADVANCE: LiteralString = """
          where session_uid = $1::uuid and stream_number = $2::int
         returning session_uid
     ),
-    outcome as (
-        insert into knowledge.intake_outcome
-               (session_uid, sequence, state, resource, revision, event_id, leaf_hash, code,
-                reason, message)
-        select session.session_uid, o.*
+    acks as (
+        insert into knowledge.intake_acks (session_uid, last_sequence, acks)
+        select session.session_uid, $3::bigint, $6::bytea
           from session
-         cross join unnest($6::bigint[], $7::smallint[], $8::text[], $9::bigint[], $10::uuid[],
-                           $11::bytea[], $12::int[], $13::text[], $14::text[]) o
     ),
     -- Its caller has read these: it was told to have no more than so many under way.
     known as (
-        delete from knowledge.intake_outcome o
+        delete from knowledge.intake_acks a
          using session
-         where o.session_uid = session.session_uid and o.sequence <= $3::bigint - $4::bigint
+         where a.session_uid = session.session_uid and a.last_sequence <= $3::bigint - $4::bigint
     )
     select exists (select from session)
 """
 
 
 async def advance(
-    conn: Connection, session: Session, settled: Sequence[Outcome], kept: int
+    conn: Connection, session: Session, settled: Sequence[Outcome], acks: bytes, kept: int
 ) -> bool:
-    """Adds outcomes, at least one, and keeps the last `kept`; False if another stream has taken
-    over. Runs in the transaction that writes the items."""
-    counts = Counter(outcome.state for outcome in settled)
+    """Adds outcomes, at least one, with their acks, and keeps those of the last `kept`; False if
+    another stream has taken over. Runs in the transaction that writes the items."""
+    counts = Counter([outcome.state for outcome in settled])
     return await conn.fetchval(
         ADVANCE,
         session.session_uid,
@@ -152,22 +161,7 @@ async def advance(
         settled[-1].sequence,
         kept,
         [counts[state] for state in State],
-        *_columns(settled),
-    )
-
-
-def _columns(settled: Sequence[Outcome]) -> tuple[list[object], ...]:
-    receipts = [outcome.receipt for outcome in settled]
-    return (
-        [outcome.sequence for outcome in settled],
-        [outcome.state for outcome in settled],
-        [outcome.resource for outcome in settled],
-        [outcome.revision for outcome in settled],
-        [receipt.event_id if receipt else None for receipt in receipts],
-        [receipt.leaf_hash if receipt else None for receipt in receipts],
-        [outcome.code for outcome in settled],
-        [outcome.reason for outcome in settled],
-        [outcome.message for outcome in settled],
+        acks,
     )
 
 

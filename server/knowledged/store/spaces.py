@@ -6,6 +6,7 @@ text it gives is executed. All of it needs the maintenance role, which owns the 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import LiteralString
 from uuid import UUID
 
@@ -17,11 +18,13 @@ from knowledged.store.search import METRICS
 EXACT, BUILDING, INDEXED, DROPPED = 1, 2, 3, 4
 
 _LONGEST_SECONDS = 86_400
+_MOMENT = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True)
 class SpaceState:
-    """A vector space as its keeper sees it; `rows` is an estimate, `hnsw_valid` None: no index."""
+    """A vector space as its keeper sees it; `rows` is an estimate, `hnsw_valid` None: no index.
+    `loading` says that a stream brought chunks a moment ago."""
 
     space_uid: UUID
     collection_uid: UUID
@@ -33,6 +36,7 @@ class SpaceState:
     hnsw_valid: bool | None
     filter_fields: tuple[FilterField, ...]
     ready_fields: tuple[FilterField, ...]
+    loading: bool
 
 
 # Taken again and again by its holder it would count up: so it is asked first whether it holds.
@@ -54,7 +58,12 @@ async def hold_lock(conn: Connection) -> bool:
 STATES: LiteralString = """
     select s.space_uid, s.collection_uid, c.collection_id, s.dimension, s.distance, s.state,
            greatest(pg_stat_get_live_tuples(r.oid), r.reltuples, 0)::bigint as rows,
-           i.indisvalid as hnsw_valid, c.filter_fields, s.ready_fields
+           i.indisvalid as hnsw_valid, c.filter_fields, s.ready_fields,
+           -- A session expires a day after its last batch.
+           exists (select from knowledge.intake_session n
+                    where n.expire_time > now() + interval '24 hours' - $1::interval
+                      and n.collection_uid = s.collection_uid
+                      and n.rpc = '/knowledge.v1.VectorService/IngestChunks') as loading
       from knowledge.vector_space s
       join knowledge.collection c on c.collection_uid = s.collection_uid
       left join pg_class r
@@ -65,8 +74,9 @@ STATES: LiteralString = """
 """
 
 
-async def states(conn: Connection) -> list[SpaceState]:
-    rows = await conn.fetch(STATES)
+async def states(conn: Connection, moment: timedelta = _MOMENT) -> list[SpaceState]:
+    """All of them; streams count as `loading` for a moment after their last batch."""
+    rows = await conn.fetch(STATES, moment)
     return [
         SpaceState(
             row["space_uid"],
@@ -79,6 +89,7 @@ async def states(conn: Connection) -> list[SpaceState]:
             row["hnsw_valid"],
             filter_fields(row["filter_fields"]),
             filter_fields(row["ready_fields"]),
+            row["loading"],
         )
         for row in rows
     ]

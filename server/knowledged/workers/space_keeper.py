@@ -2,6 +2,8 @@
 search, makes new filter fields ready, counts words, and removes what deleted collections leave."""
 
 import asyncio
+import time
+from datetime import timedelta
 from uuid import UUID
 
 import structlog
@@ -21,6 +23,10 @@ INDEX_FROM_ROWS = 3_000
 _INTERVAL_SECONDS = 2.0
 _AFTER_FAULT_SECONDS = 10.0
 _PAGE = 1_000
+# A stream has ended, or pauses, when nothing came for so long; then what it brought is indexed.
+_QUIET_SECONDS = 2.0
+# Whoever streams for longer gets an index meanwhile: comparing every vector takes too long by then.
+_LONGEST_HOLD_SECONDS = 900.0
 # Replicas know a collection for a second; writers by old knowledge are done by then.
 _SETTLE_SECONDS = 2.0
 
@@ -32,6 +38,8 @@ class SpaceKeeper:
         self._database = database
         self._dsn = maintenance_dsn
         self._directory = directory
+        # Since when builds are held back, by their spaces.
+        self._held: dict[UUID, float] = {}
 
     async def run(self) -> None:
         """Works for ever; a fault is logged, and the work begun again."""
@@ -48,7 +56,7 @@ class SpaceKeeper:
             await set_codecs(conn)
             while True:
                 if await spaces.hold_lock(conn):
-                    for space in await spaces.states(conn):
+                    for space in await spaces.states(conn, timedelta(seconds=_QUIET_SECONDS)):
                         await self._try(conn, space)
                 await asyncio.sleep(_INTERVAL_SECONDS)
         finally:
@@ -71,10 +79,28 @@ class SpaceKeeper:
             await self._make_ready(conn, space)
         kinds = {field.key: KINDS[field.kind] for field in space.filter_fields}
         await spaces.index_fields(conn, space.space_uid, kinds)
-        await lexemes.count_if_due(conn, space.collection_uid, space.rows)
+        held = self._holds(space)
+        if not held:
+            await lexemes.count_if_due(conn, space.collection_uid, space.rows)
         large = space.rows >= INDEX_FROM_ROWS and self._directory.uses_indexes
         if large and not (space.state == INDEXED and space.hnsw_valid):
-            await self._build(conn, space)
+            await (self._hold if held else self._build)(conn, space)
+
+    def _holds(self, space: SpaceState) -> bool:
+        """Whether a stream fills a space without index: the build is for when it has ended, since
+        a row costs several times as much by insertion as by the build."""
+        if not space.loading or space.hnsw_valid is not None:
+            self._held.pop(space.space_uid, None)
+            return False
+        since = self._held.setdefault(space.space_uid, time.monotonic())
+        return time.monotonic() - since < _LONGEST_HOLD_SECONDS
+
+    async def _hold(self, conn: Connection, space: SpaceState) -> None:
+        """Searches compare all; whoever asks is told that an index will be built."""
+        if space.state != BUILDING:
+            await spaces.set_state(conn, space.space_uid, BUILDING)
+            about = {"space_uid": str(space.space_uid), "rows": space.rows}
+            structlog.get_logger().info("index_build_held_back", **about)
 
     async def _build(self, conn: Connection, space: SpaceState) -> None:
         log = structlog.get_logger().bind(space_uid=str(space.space_uid), rows=space.rows)
