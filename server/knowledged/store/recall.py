@@ -30,7 +30,7 @@ class Compared:
     all_compared: bool
 
 
-INDEXED: LiteralString = """
+_INDEXED: LiteralString = """
     select s.space_uid, s.collection_uid, s.dimension, s.distance, s.ef, s.ef_reason,
            s.low_rounds, s.ample_rounds, s.recall,
            -- As seconds: replicas' clocks may differ from the database's.
@@ -39,14 +39,19 @@ INDEXED: LiteralString = """
       from knowledge.vector_space s
       join knowledge.collection c on c.collection_uid = s.collection_uid
      where s.state = 3 and c.delete_time is null and c.active_space_uid = s.space_uid
-       and ($1::uuid is null or s.space_uid = $1::uuid)
-     order by s.space_uid
 """
+INDEXED: LiteralString = _INDEXED + " order by s.space_uid"
+INDEXED_ONE: LiteralString = _INDEXED + " and s.space_uid = $1::uuid"
 
 
-async def indexed(conn: Connection, space_uid: UUID | None = None) -> list[Record]:
-    """The spaces that are searched by an index, all or the one, with what was measured last."""
-    return await conn.fetch(INDEXED, space_uid)
+async def indexed(conn: Connection) -> list[Record]:
+    """The spaces that are searched by an index, with what was measured last."""
+    return await conn.fetch(INDEXED)
+
+
+async def indexed_one(conn: Connection, space_uid: UUID) -> Record | None:
+    """As `indexed`, the one; None if it is not searched by an index any more."""
+    return await conn.fetchrow(INDEXED_ONE, space_uid)
 
 
 TRY_LOCK: LiteralString = """

@@ -69,10 +69,10 @@ class RecallWatch:
         async with self._database.transaction() as conn:
             if not await recall.try_lock(conn, space_uid):
                 return False
-            for space in await recall.indexed(conn, space_uid):
-                if space["age_seconds"] >= self._period_seconds:
-                    return await self._tune(conn, space)
-        return False
+            space = await recall.indexed_one(conn, space_uid)
+            if space is None or space["age_seconds"] < self._period_seconds:
+                return False
+            return await self._tune(conn, space)
 
     async def _tune(self, conn: Connection, space: Record) -> bool:
         truths = await recall.truths(conn, space, _SAMPLE, _LIMIT, _SAMPLE_SECONDS)
