@@ -80,6 +80,8 @@ def normal(sql: str) -> str:
     """In lower case on one line, without comments, with `?` for every parameter and constant."""
     sql = re.sub(r"--[^\n]*|/\*.*?\*/", " ", sql)
     sql = re.sub(r"'(?:[^']|'')*'", "?", sql)
+    # The field to extract is a constant to PostgreSQL, though it is written as a name.
+    sql = re.sub(r"(?i)extract\(\S+ from", "extract(? from", sql)
     sql = re.sub(r"\$\d+|(?<![\w.])-?\d[\w.]*|(?<!is )(?<!not )\b(?:true|false|null)\b", "?", sql)
     return re.sub(r"\s+", " ", sql.lower()).strip()
 
