@@ -73,6 +73,7 @@ CHECKS: dict[str, LiteralString] = {
                  join change purge on purge.event_id = gone.event_id
                                   and purge.action = 'documents.purge'
                 where p.event_id = e.event_id)
+           and exists (select from knowledge.audit_payload p where p.event_id = e.event_id)
     """,
     "an event that says another action than its revision": """
         select e.event_id::text from change e
@@ -118,6 +119,10 @@ CHECKS: dict[str, LiteralString] = {
         select e.event_id::text from knowledge.audit_event e
          where not exists (select from knowledge.audit_payload p
                             where p.event_id = e.event_id and p.audit_class = e.audit_class)
+           -- An erasure takes those of whom it names, and says only how many.
+           and not exists (select from knowledge.audit_event erasure
+                            where erasure.action = 'subjects.erase'
+                              and erasure.recorded_at >= e.recorded_at)
     """,
     "a payload without its event": """
         select p.event_id::text from knowledge.audit_payload p
