@@ -125,7 +125,7 @@ def _rows(bench: Bench, size: Size) -> list[Row]:
         listing.list_row(bench, size.listed),
         writing.ingest_row(bench, size.texts),
         embedding.provider_row(bench, size.texts),
-        writing.audit_row(bench),
+        *writing.audit_rows(bench),
     ]
 
 
