@@ -111,11 +111,12 @@ async def declare(stage: Stage, collection: Collection, *fields: FilterField) ->
 
 async def ready(stage: Stage, collection: Collection) -> bool:
     space = await stage.space(collection)
-    wanted = set(collection.filter_fields)
+    wanted, built = set(collection.filter_fields), await indexes(stage, collection)
     return (
         space is not None
         and set(space.ready_fields) == wanted
-        and len(wanted) == len(await indexes(stage, collection))
+        and len(wanted) == len(built)
+        and all(built.values())
     )
 
 
