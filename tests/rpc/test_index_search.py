@@ -62,6 +62,14 @@ async def check_filtered(search: Search, filled: Filled, query: Floats) -> None:
         assert len(answer.hits) == min(10, passing)
         assert all(hit.chunk.metadata["place"] < passing for hit in answer.hits)
         assert answer.incomplete_reason == (FILTER_EXHAUSTED if passing < 10 else COMPLETE)
+        again = await search(
+            filled.collection,
+            vector=vector(query),
+            filter=f"chunk_metadata.place < {passing}",
+            explain=True,
+        )
+        assert found_ids(again) == found_ids(answer)
+        assert again.explanations[0].filter_passes == min(1_001, passing)
 
 
 async def check_large_limit(search: Search, filled: Filled, query: Floats) -> None:

@@ -1,7 +1,7 @@
 """One collection searched: which statement, and what is done when it finds too little."""
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from asyncpg import Record, UndefinedTableError
 
@@ -11,6 +11,7 @@ from knowledged.database import Database
 from knowledged.declared_fields import only_declared, search_fields
 from knowledged.services.search_arguments import Asked, Hybrid
 from knowledged.services.search_batches import SearchBatches
+from knowledged.services.wide_filters import WideFilters
 from knowledged.store import filtered, hybrid, search
 from knowledged.store.collections import Space
 from knowledged.store.examples import Mean, without
@@ -60,6 +61,7 @@ class Legs:
 
     database: Database
     batches: SearchBatches
+    wide: WideFilters = field(default_factory=WideFilters)
 
     async def search(self, call: Call, asked: Asked, space: Space, target: Target) -> Leg:
         """At most `asked.candidates` hits. What the index leaves short is done again exactly."""
@@ -88,12 +90,16 @@ class Legs:
         self, call: Call, asked: Asked, space: Space, plan: Plan, target: Target
     ) -> Leg:
         query = _query(asked, space, target, filtered.FIRST_FILTER_PARAMETER)
+        known = self.wide.passes(query.space_uid, query.condition)
         async with self.database.read(call.left) as conn:
-            found = await filtered.search(conn, plan, query)
-        hits, passes = found.hits, found.passes if asked.filter else 0
-        if hits and found.all_compared:
-            return Leg(space, hits, pb.SEARCH_PLAN_FILTER_FIRST, 0, len(hits), passes)
-        return Leg(space, hits, pb.SEARCH_PLAN_INDEX, plan.ef or 0, len(hits), passes)
+            most = 0 if known else filtered.MOST_COMPARED
+            found = await filtered.search(conn, plan, query, most)
+        passes = (known or found.passes) if asked.filter else 0
+        if found.hits and found.all_compared:
+            return Leg(space, found.hits, pb.SEARCH_PLAN_FILTER_FIRST, 0, len(found.hits), passes)
+        if found.hits and not known:
+            self.wide.note(query.space_uid, query.condition, found.passes)
+        return Leg(space, found.hits, pb.SEARCH_PLAN_INDEX, plan.ef or 0, len(found.hits), passes)
 
     async def _hybrid(
         self, call: Call, asked: Asked, given: Hybrid, space: Space, plan: Plan, target: Target

@@ -31,14 +31,12 @@ FIRST_FILTER_PARAMETER = 8
 
 @dataclass(frozen=True, slots=True)
 class Filtered:
-    """Hits, best first, and how many pass the filter, counted to MOST_COMPARED + 1."""
+    """Hits, best first, how many pass the filter, counted to one more than `most_compared`, and
+    whether all of them were compared."""
 
     hits: list[Record]
     passes: int
-
-    @property
-    def all_compared(self) -> bool:
-        return self.passes <= MOST_COMPARED
+    all_compared: bool
 
 
 @cache
@@ -94,9 +92,11 @@ def render(dimension: int, distance: int, joined: bool) -> tuple[str, str, str]:
     return start, middle, end
 
 
-async def search(conn: Connection, plan: Plan, query: Query) -> Filtered:
+async def search(
+    conn: Connection, plan: Plan, query: Query, most_compared: int = MOST_COMPARED
+) -> Filtered:
     """The nearest chunks that pass the condition, at most `limit`. By the index fewer may come back
-    than there are."""
+    than there are. With `most_compared` 0 it is asked at once, if only one passes."""
     statement = query.condition.sql.join(render(plan.dimension, plan.distance, plan.joined))
     rows = await conn.fetch(
         statement,
@@ -106,7 +106,8 @@ async def search(conn: Connection, plan: Plan, query: Query) -> Filtered:
         query.include_embedding,
         plan.ef or MAX_EF,
         query.collection_uid,
-        MOST_COMPARED,
+        most_compared,
         *query.condition.parameters,
     )
-    return Filtered(rows, rows[0]["passes"] if rows else 0)
+    passes = rows[0]["passes"] if rows else 0
+    return Filtered(rows, passes, passes <= most_compared)
