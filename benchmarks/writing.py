@@ -69,8 +69,8 @@ def _audit_row(bench: Bench, what: str, vectors: Sequence[bytes]) -> Row:
 
 
 async def create_documents(target: RawTarget, audited: bool, vectors: Sequence[bytes]) -> Measured:
-    """Documents of a few words, each of one chunk with the next of the vectors, without vectors of
-    none, by each connection one after another."""
+    """Documents of a few words by each connection, one after another. Each has one chunk with the
+    next of the vectors; if there are none, it has no chunk."""
 
     def of(conn: Connection, space: Space):
         async def ask(turn: int) -> None:

@@ -270,8 +270,7 @@ async def _create(conn: Connection, space: Space, new: Sequence[Prepared]) -> No
         document_changes.creation(each.mutation, space.collection, each.row, each.made.pieces)
         for each in new
     ]
-    if creations:
-        await document_batches.create(conn, creations)
+    await document_batches.create(conn, creations)
 
 
 async def _update(conn: Connection, space: Space, known: Sequence[Prepared]) -> None:
@@ -281,5 +280,4 @@ async def _update(conn: Connection, space: Space, known: Sequence[Prepared]) -> 
         )
         for each in known
     ]
-    if revisions:
-        await document_batches.update(conn, revisions)
+    await document_batches.update(conn, revisions)

@@ -24,6 +24,8 @@ _KEEP_PLANS: LiteralString = "select set_config('plan_cache_mode', $1::text, tru
 
 async def create(conn: Connection, creations: Sequence[Parameters]) -> None:
     """Stores new documents, by the parameters of `document_changes.creation`. Raises NotWritten."""
+    if not creations:
+        return
     try:
         await conn.execute(_KEEP_PLANS, "force_generic_plan")
         await _run(conn, CREATE, creations)
@@ -48,6 +50,6 @@ async def delete(conn: Connection, deletions: Sequence[Parameters]) -> None:
 async def _run(
     conn: Connection, statement: LiteralString, parameters: Sequence[Parameters]
 ) -> None:
-    rows = await conn.fetchmany(statement, parameters)
+    rows = await conn.fetchmany(statement, parameters) if parameters else []
     if not all(row["done"] for row in rows) or len(rows) != len(parameters):
         raise NotWritten

@@ -117,4 +117,5 @@ LOCK: LiteralString = """
 async def lock(conn: Connection, document_uids: Sequence[UUID]) -> None:
     """Locks documents until the transaction ends, in the order of their uids, as everybody does who
     locks several: so nobody deadlocks."""
-    await conn.fetch(LOCK, document_uids)
+    if document_uids:
+        await conn.fetch(LOCK, document_uids)

@@ -85,7 +85,7 @@ class Truth:
     """A vector of a space, and the chunks that are truly nearest to it."""
 
     vector: bytes
-    nearest: frozenset[str]
+    nearest: frozenset[UUID]
 
 
 async def truths(
@@ -114,7 +114,7 @@ async def share(
 
 async def _nearest(
     conn: Connection, space: Record, vector: bytes, limit: int, ef: int | None
-) -> frozenset[str]:
+) -> frozenset[UUID]:
     plan = Plan(space["dimension"], space["distance"], ef, joined=False)
     uids = space["collection_uid"], space["space_uid"]
     rows = await search.search(conn, plan, Query(*uids, vector, limit, False, EVERYTHING))
