@@ -136,6 +136,12 @@ async def test_a_database_that_is_away_for_a_moment_refuses_nobody(
     assert await written(database_urls) == 1
 
 
+async def test_who_has_little_time_is_refused_while_some_is_left() -> None:
+    async with running(auditing(AWAY, durable=True)) as recorder, asyncio.timeout(0.6):
+        with pytest.raises(Unavailable):
+            await recorder.record(what(), seconds_left=0.6)
+
+
 async def test_what_is_eventual_is_written_once_the_database_is_back(
     database_urls: DatabaseUrls,
 ) -> None:

@@ -130,10 +130,11 @@ class _Record:
             raise bug
         what = self._occurrence(call, Code.OK)
         action, read = f"{self.action}.unchanged", AuditClass.READ
-        await self.audit.recorder.record(replace(what, action=action, audit_class=read))
+        what = replace(what, action=action, audit_class=read)
+        await self.audit.recorder.record(what, call.left)
 
     async def _recorded(self, call: Call) -> Receipt | None:
-        return await self.audit.recorder.record(self._occurrence(call, Code.OK))
+        return await self.audit.recorder.record(self._occurrence(call, Code.OK), call.left)
 
     def _occurrence(self, call: Call, code: Code) -> Occurrence:
         asking = cast("Message | None", call.asking)

@@ -27,8 +27,8 @@ _MOST_TOGETHER = 10_000
 _COMMIT_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
 # A cut connection, or a database that has no room for one more, is no reason to refuse a call at
-# once: whoever waits is refused by the first failure after this time.
-_PATIENCE_SECONDS = 2.0
+# once: whoever waits is refused by the first failure after this time, or after half of his own.
+_PATIENCE_SECONDS = 1.0
 _RETRY_WHILE_WAITED_SECONDS = 0.1
 _COMPANY_SECONDS = 0.05
 _LAST_SECONDS = 10.0
@@ -81,7 +81,7 @@ class Recorder:
         self._some = asyncio.Event()
         self._somebody_waits = asyncio.Event()
 
-    async def record(self, what: Occurrence) -> Receipt | None:
+    async def record(self, what: Occurrence, seconds_left: float | None = None) -> Receipt | None:
         """Returns once the events are committed; eventual, at once while there is room.
 
         Raises Unavailable when they could not be written. The receipt is that of the first event;
@@ -91,7 +91,10 @@ class Recorder:
             self._add(what)
             return None
         told: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        self._add(what, told)
+        patience = _PATIENCE_SECONDS
+        if seconds_left is not None:
+            patience = min(patience, seconds_left / 2)
+        self._add(what, told, _now() + patience)
         return await told
 
     def note(self, what: Occurrence) -> None:
@@ -141,8 +144,10 @@ class Recorder:
         for what in counted:
             self.note(what)
 
-    def _add(self, what: Occurrence, told: asyncio.Future[Receipt] | None = None) -> None:
-        self._queue.append(_Waiting(what, told, _now() + _PATIENCE_SECONDS if told else inf))
+    def _add(
+        self, what: Occurrence, told: asyncio.Future[Receipt] | None = None, until: float = inf
+    ) -> None:
+        self._queue.append(_Waiting(what, told, until))
         if told is not None:
             self._somebody_waits.set()
         self._weigh(what.weight)
