@@ -61,7 +61,7 @@ bench-quality: $(READY) ## Measure how well searches find (nDCG@10)
 	$(BIN)/python -m benchmarks --quality
 
 .PHONY: bench-searches
-bench-searches: $(READY) ## Measure filtered, hybrid and batched searches
+bench-searches: $(READY) ## Measure searches of 100,000 texts: plain, filtered, hybrid, batched
 	$(BIN)/python -m benchmarks --searches
 
 .PHONY: image

@@ -2,19 +2,20 @@
 that does not, on the same database, in turn."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from uuid_utils.compat import uuid7
 
-from benchmarks import raw_jobs, service_jobs
+from benchmarks import raw_jobs
 from benchmarks.load import Load, Measured, run
-from benchmarks.loading import search_request
 from benchmarks.raw import connections
 from benchmarks.report import Row, row
-from benchmarks.rounds import CALLERS, Bench, Round, timed
+from benchmarks.rounds import Bench, Round, timed
+from benchmarks.rows import search
 from benchmarks.service import beside
 from knowledged.audit_leaf import Event, Payload, new_salt
 from knowledged.store import audit_events
@@ -23,19 +24,20 @@ _HITS = 10
 
 
 def audit_rows(bench: Bench, folder: Path) -> list[Row]:
-    with beside(bench.service, folder, KNOWLEDGED_AUDIT_READS="durable") as second:
-        durable = replace(bench, service=replace(second, postgres_pid=bench.service.postgres_pid))
-        many = [(_search(durable, CALLERS), _search(bench, CALLERS)) for _ in range(bench.rounds)]
+    with durable(bench, folder) as waiting:
+        many = [(search(waiting), search(bench)) for _ in range(bench.rounds)]
         one = [
-            (_search(durable, 1), _search(bench, 1), timed(bench, commit, bench.raw(1)))
+            (search(waiting, 1), search(bench, 1), timed(bench, commit, bench.raw(1)))
             for _ in range(bench.rounds)
         ]
         return [_many_row(many), _one_row(one)]
 
 
-def _search(bench: Bench, callers: int) -> Round:
-    requests = [search_request(query) for query in bench.queries]
-    return timed(bench, service_jobs.search, bench.target(callers), requests)
+@contextmanager
+def durable(bench: Bench, folder: Path) -> Generator[Bench]:
+    """The bench of a second server, which waits for the events of what is read."""
+    with beside(bench.service, folder, KNOWLEDGED_AUDIT_READS="durable") as second:
+        yield replace(bench, service=replace(second, postgres_pid=bench.service.postgres_pid))
 
 
 def _many_row(measured: Sequence[tuple[Round, Round]]) -> Row:

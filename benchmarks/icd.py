@@ -37,6 +37,13 @@ def codes() -> list[str]:
     return [code for code in whole if code in kept]
 
 
+def further_codes(count: int) -> list[str]:
+    """So many codes that `codes` leaves out, seventh characters among them, drawn with the seed."""
+    kept = set(codes())
+    others = [code for code in dict.fromkeys(_icd().get_all_codes(True)) if code not in kept]
+    return random.Random(_SEED).sample(others, count)
+
+
 def text(code: str) -> str:
     """Such as "E11.9 Type 2 diabetes mellitus without complications"."""
     return f"{code} {_icd().get_description(code)}"

@@ -50,7 +50,8 @@ _UNINDEXED = 2_500
 _INDEXED = 5_000
 _ADDED = 1_000
 _INDEX_SECONDS = 120.0
-_SEARCH_SECONDS = 0.1
+# Without an index a search takes a core for as long as it compares all.
+_SEARCH_SECONDS = 0.5
 
 _OWNER = """
     select d.document_uid, d.collection_uid, c.active_space_uid, c.language::regconfig::oid
@@ -138,17 +139,17 @@ def bulk_row(apart: Apart, service: Service, count: int) -> Row:
     indexed = f"ingest-{uuid4().hex[:8]}"
     apart.run(prepare, target, indexed, given[:_INDEXED])
     began = _cpu(service)[1]
-    slow = apart.run(ingest, target, indexed, given)[0].seconds
+    slow = apart.run(load, target, indexed, given)[0]
     between = _cpu(service)[1]
-    loaded = apart.run(load_and_build, target, f"ingest-{uuid4().hex[:8]}", given)[0]
+    fast = apart.run(load, target, f"ingest-{uuid4().hex[:8]}", given)[0]
     ended = _cpu(service)[1]
     details = (
-        f"{count} rows: {slow:.1f} s into the index; {loaded.load:.1f} s and built after"
-        f" {loaded.indexed:.1f} s; seconds of PostgreSQL {between - began:.1f} and"
-        f" {ended - between:.1f}; {loaded.searches} searches meanwhile, all full"
+        f"{count} rows: {slow.indexed:.1f} s into the index; {fast.load:.1f} s and built after"
+        f" {fast.indexed:.1f} s; seconds of PostgreSQL {between - began:.1f} and"
+        f" {ended - between:.1f}; {slow.searches} and {fast.searches} searches meanwhile, all full"
     )
     name = "bulk load, load then build ÷ row by row into the index"
-    return row(name, [slow / loaded.indexed], "≥ 4 times as fast", details)
+    return row(name, [slow.indexed / fast.indexed], "≥ 4 times as fast", details)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +161,8 @@ class Loaded:
     searches: int
 
 
-async def load_and_build(target: Target, collection_id: str, given: Sequence[Given]) -> Loaded:
-    """A new collection is filled; it is searched all the while, until that goes by the index."""
+async def load(target: Target, collection_id: str, given: Sequence[Given]) -> Loaded:
+    """A collection is filled; it is searched all the while, until that goes by its index."""
     await ingest(target, collection_id, given[:BATCH])
     loading = asyncio.create_task(ingest(target, collection_id, given[BATCH:]))
     began, searches = time.perf_counter(), 0

@@ -19,23 +19,30 @@ LEAST_RECALL = 0.98
 EQUAL_RECALL = 0.005
 
 
-def search_rows(bench: Bench) -> list[Row]:
-    recalls = check_recall(bench)
-    requests, queries = [search_request(query) for query in bench.queries], bench.queries
-
-    def of_service(callers: int = CALLERS) -> Round:
-        return timed(bench, service_jobs.search, bench.target(callers), requests)
-
-    def of_raw(connections: int) -> Round:
-        return timed(bench, raw_jobs.search, bench.raw(connections), queries, LIMIT)
-
-    many = pairs(bench, of_service, of_raw)
-    one = [(of_service(1), of_raw(1)) for _ in range(bench.rounds)]
-    chunks = f"{len(bench.corpus.ids)} chunks, {recalls}"
+def search_rows(bench: Bench, target: str) -> list[Row]:
+    chunks = f"{len(bench.corpus.ids)} chunks, {check_recall(bench)}"
+    one = [(search(bench, 1), raw_search(bench, 1)) for _ in range(bench.rounds)]
     return [
-        *qps_rows("Search", many, "≥ 0.50", chunks),
+        *search_qps_rows(bench, bench, "Search", target, chunks),
         p50_row("Search", one, "≤ 1.7"),
     ]
+
+
+def search_qps_rows(
+    bench: Bench, served: Bench, what: str, target: str, details: str = ""
+) -> list[Row]:
+    """`served` is the bench, or that of another server on its database."""
+    many = pairs(bench, lambda: search(served), lambda count: raw_search(bench, count))
+    return qps_rows(what, many, target, details)
+
+
+def search(bench: Bench, callers: int = CALLERS) -> Round:
+    requests = [search_request(query) for query in bench.queries]
+    return timed(bench, service_jobs.search, bench.target(callers), requests)
+
+
+def raw_search(bench: Bench, connections: int) -> Round:
+    return timed(bench, raw_jobs.search, bench.raw(connections), bench.queries, LIMIT)
 
 
 def document_rows(bench: Bench) -> list[Row]:

@@ -181,7 +181,8 @@ def build_server(
     server = grpc.aio.server(options=_options(parts.settings))
     interceptors = hall(parts, audit, supplies.backlog)
     for name, objects in services(supplies).items():
-        handlers = _handlers(name, objects, interceptors)
+        most_bytes = parts.settings.max_message_bytes
+        handlers = _handlers(name, objects, interceptors, most_bytes)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
     add_HealthServicer_to_server(health, server)
     names = [service.full_name for service in service_descriptors()]
@@ -202,22 +203,25 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
 
 
 def _handlers(
-    service_name: str, objects: tuple[object, ...], interceptors: list[Interceptor]
+    service_name: str,
+    objects: tuple[object, ...],
+    interceptors: list[Interceptor],
+    most_bytes: int,
 ) -> dict[str, Any]:
     mine = {path: m for path, m in methods().items() if m.service == service_name}
     return {
         method.name: _rpc_handler(
-            method, compose(method, _innermost(objects, method), interceptors)
+            method, compose(method, _innermost(objects, method, most_bytes), interceptors)
         )
         for method in mine.values()
     }
 
 
-def _innermost(objects: tuple[object, ...], method: Method) -> Handler:
+def _innermost(objects: tuple[object, ...], method: Method, most_bytes: int) -> Handler:
     """The service's method of the RPC's name, given the messages of its descriptor."""
     (serve,) = (getattr(each, method.name) for each in objects if hasattr(each, method.name))
     (service,) = (s for s in service_descriptors() if s.full_name == method.service)
-    return innermost(serve, method, service.methods_by_name[method.name].input_type)
+    return innermost(serve, method, service.methods_by_name[method.name].input_type, most_bytes)
 
 
 def _rpc_handler(method: Method, handler: Handler) -> Any:

@@ -49,7 +49,7 @@ async def served(
 ) -> AsyncIterator[Open]:
     telemetry = Telemetry(metrics or Metrics())
     hall = [errors, telemetry, audit or auditing(), Shed(most_calls), Auth(None), Quota(9)]
-    inner = innermost(serve, method, Int64Value.DESCRIPTOR)
+    inner = innermost(serve, method, Int64Value.DESCRIPTOR, 1_000)
     behave: Any = stream_behaviour(method, compose(method, inner, hall))
     rpc = (
         grpc.stream_stream_rpc_method_handler(behave)

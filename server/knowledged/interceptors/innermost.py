@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from math import inf
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor
@@ -9,7 +10,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from knowledged.call import Call, Method, Stream
-from knowledged.errors import Malformed
+from knowledged.errors import Malformed, TooLarge
 from knowledged.interceptors.hall import Handler
 
 # Of unary methods `async def serve(message, call) -> message`. Of streaming ones an async generator
@@ -17,19 +18,32 @@ from knowledged.interceptors.hall import Handler
 Serve = Any
 
 
-def innermost(serve: Serve, method: Method, request: Descriptor) -> Handler:
-    """The handler that gives `serve` messages of the type `request`."""
+def innermost(serve: Serve, method: Method, request: Descriptor, most_bytes: int) -> Handler:
+    """The handler that gives `serve` messages of the type `request`.
+
+    A unary answer that only reads has at most `most_bytes`, beyond which gRPC would not send it;
+    what was changed is changed, whatever its answer's size.
+    """
     if method.client_streams:
         return _both_stream(serve, request)
-    return _server_streams(serve, request) if method.server_streams else _unary(serve, request)
+    if method.server_streams:
+        return _server_streams(serve, request)
+    return _unary(serve, request, inf if method.mutates else most_bytes)
 
 
-def _unary(serve: Serve, descriptor: Descriptor) -> Handler:
+def _unary(serve: Serve, descriptor: Descriptor, most_bytes: float) -> Handler:
     message_class = GetMessageClass(descriptor)
 
     async def handle(call: Call, request: bytes) -> bytes:
         call.asking = message = _parsed(message_class, request)
-        return (await serve(message, call)).SerializeToString()
+        answer: bytes = (await serve(message, call)).SerializeToString()
+        if len(answer) > most_bytes:
+            raise TooLarge(
+                f"the answer has {len(answer)} bytes, over {most_bytes}; ask for less of it at"
+                " once: a smaller limit or page, or without what is large, such as"
+                " include_embedding"
+            )
+        return answer
 
     return handle
 

@@ -12,7 +12,7 @@ from knowledged.embedding.embedder import Embedder
 from knowledged.services import search_arguments
 from knowledged.services.composed_search import ComposedSearch, all_of
 from knowledged.services.search_arguments import Asked
-from knowledged.services.searching import Searching, answer_of
+from knowledged.services.searching import Searching, fill_answer
 from knowledged.services.supplies import Supplies
 from knowledged.store.collections import Space
 
@@ -35,27 +35,23 @@ class BatchedSearches:
         checks.count("searches", len(request.searches), MOST_SEARCHES, least=1)
         return [self._asked(checks, request, place) for place in range(len(request.searches))]
 
-    async def results(self, call: Call, asked: Sequence[Asked]) -> list[pb.SearchResponse]:
-        """Their answers, in order."""
+    async def answer(self, call: Call, asked: Sequence[Asked]) -> pb.BatchSearchResponse:
+        """Their answers, in order, each filled in where it stands."""
         spaces = [await self._space(call, each) for each in asked]
         await self._embed(call, asked, spaces)
         kinds: dict[tuple[object, ...], list[int]] = {}
         for place, each in enumerate(asked):
             kinds.setdefault(_kind(each) or (place,), []).append(place)
-        groups = list(kinds.values())
-        free = asyncio.Semaphore(_AT_ONCE)
+        free, answer = asyncio.Semaphore(_AT_ONCE), pb.BatchSearchResponse()
+        results = [answer.results.add() for _ in asked]
 
-        async def carried_out(places: list[int]) -> list[pb.SearchResponse]:
+        async def carry_out(places: list[int]) -> None:
+            mine = [(asked[place], results[place]) for place in places]
             async with free:
-                return await self._group(call, [asked[p] for p in places], spaces[places[0]])
+                await self._group(call, mine, spaces[places[0]])
 
-        answers = await all_of([carried_out(places) for places in groups])
-        by_place = {
-            place: answer
-            for places, group in zip(groups, answers, strict=True)
-            for place, answer in zip(places, group, strict=True)
-        }
-        return [by_place[place] for place in range(len(asked))]
+        await all_of([carry_out(places) for places in kinds.values()])
+        return answer
 
     def _asked(self, checks: Checks, request: pb.BatchSearchRequest, place: int) -> Asked:
         one, own = pb.SearchRequest(), Checks()
@@ -84,13 +80,18 @@ class BatchedSearches:
             await self.supplies.query_vectors.embed(embedder, of_model, call.left)
 
     async def _group(
-        self, call: Call, asked: Sequence[Asked], space: Space
-    ) -> list[pb.SearchResponse]:
-        if len(asked) == 1 and not asked[0].plain:
-            return [await self.composed.answer(call, asked[0])]
-        vectors = [(await self.composed.target(call, each, [space])).vector for each in asked]
-        found = await self.searching.found_many(call, asked[0], space, vectors)
-        return [answer_of(call, each, space.collection) for each in found]
+        self, call: Call, searches: Sequence[tuple[Asked, pb.SearchResponse]], space: Space
+    ) -> None:
+        """Fills in the answers of searches of one kind."""
+        first, result = searches[0]
+        if not first.plain:
+            result.CopyFrom(await self.composed.answer(call, first))
+            return
+        targets = [await self.composed.target(call, each, [space]) for each, _ in searches]
+        vectors = [target.vector for target in targets]
+        found = await self.searching.found_many(call, first, space, vectors)
+        for (_, result), each in zip(searches, found, strict=True):
+            fill_answer(result, call, each, space.collection)
 
 
 def _kind(asked: Asked) -> tuple[object, ...] | None:

@@ -1,14 +1,12 @@
 """The search of VectorService, and what embeds and cuts without storing."""
 
-from typing import TypeVar
-
 from knowledge.v1 import vector_service_pb2 as pb
 from knowledge.v1.chunk_pb2 import Chunk as ChunkMessage
 from knowledge.v1.collection_pb2 import Egress
 from knowledge.v1.vector_pb2 import Vector as VectorMessage
 from knowledged.call import Call
 from knowledged.checks import Checks
-from knowledged.errors import Invalid, TooLarge
+from knowledged.errors import Invalid
 from knowledged.services import search_arguments
 from knowledged.services.batch_search import BatchedSearches
 from knowledged.services.composed_search import ComposedSearch
@@ -18,8 +16,6 @@ from knowledged.services.search_batches import SearchBatches
 from knowledged.services.searching import Searching, answer_of
 from knowledged.services.supplies import Supplies
 from knowledged.text import check_egress
-
-Answer = TypeVar("Answer", pb.SearchResponse, pb.BatchSearchResponse)
 
 
 class Search:
@@ -87,13 +83,11 @@ class Search:
         asked = search_arguments.asked(checks, request, self._supplies.limits.max_search_limit)
         checks.done()
         if not asked.plain:
-            answer = await self._composed.answer(call, asked)
-            return _fitting(answer, self._supplies.limits.max_message_bytes)
+            return await self._composed.answer(call, asked)
         space = await self._supplies.directory.resolve(call, asked.collections[0])
         target = await self._composed.target(call, asked, [space])
         found = await self._searching.found(call, asked, space, target.vector)
-        answer = answer_of(call, found, space.collection)
-        return _fitting(answer, self._supplies.limits.max_message_bytes)
+        return answer_of(call, found, space.collection)
 
     async def BatchSearch(
         self, request: pb.BatchSearchRequest, call: Call
@@ -101,15 +95,4 @@ class Search:
         checks = Checks()
         asked = self._batched.asked(checks, request)
         checks.done()
-        results = await self._batched.results(call, asked)
-        answer = pb.BatchSearchResponse(results=results)
-        return _fitting(answer, self._supplies.limits.max_message_bytes)
-
-
-def _fitting(answer: Answer, most_bytes: int) -> Answer:
-    if (size := answer.ByteSize()) > most_bytes:
-        raise TooLarge(
-            f"the answer has {size} bytes, over {most_bytes}; ask for a smaller limit"
-            " or without include_embedding"
-        )
-    return answer
+        return await self._batched.answer(call, asked)

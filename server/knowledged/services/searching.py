@@ -60,12 +60,20 @@ class Searching:
 
 def answer_of(call: Call, found: Found, collection: Collection) -> pb.SearchResponse:
     """The answer to a plain search; the audit log is told what it holds."""
-    answer = pb.SearchResponse(incomplete_reason=found.reason, exact=found.exact)
+    answer = pb.SearchResponse()
+    fill_answer(answer, call, found, collection)
+    return answer
+
+
+def fill_answer(
+    answer: pb.SearchResponse, call: Call, found: Found, collection: Collection
+) -> None:
+    """The same, where it stands in a larger one."""
+    answer.incomplete_reason, answer.exact = found.reason, found.exact
     name = collection_name(collection.collection_id)
     call.reads(map(shown, found.hits), collection.collection_uid)
     for row in found.hits:
         pack.fill_hit(answer.hits.add(), row, name)
-    return answer
 
 
 def shown(row: Record) -> Shown:
