@@ -2,15 +2,16 @@
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from benchmarks import bare_call, raw_jobs, service_jobs
+from benchmarks import bare_call, bare_server, raw_jobs, service_jobs
 from benchmarks.corpus import Corpus
 from benchmarks.loading import SHARES, document_id, search_request, shares
 from benchmarks.numpy_legs import TOP, nearest
 from benchmarks.report import Row, row
-from benchmarks.rounds import CALLERS, Bench, Pair, Round, p50_row, pairs, qps_rows, timed
+from benchmarks.rounds import CALLERS, Bench, Job, Pair, Round, p50_row, pairs, qps_rows, timed
 from knowledge.v1.vector_service_pb2 import SearchRequest
 
 LIMIT = 10
@@ -21,19 +22,19 @@ EQUAL_RECALL = 0.005
 
 def search_rows(bench: Bench, target: str) -> list[Row]:
     chunks = f"{len(bench.corpus.ids)} chunks, {check_recall(bench)}"
+    requests = [search_request(query) for query in bench.queries]
+    many = search_pairs(bench, bench)
     one = [(search(bench, 1), raw_search(bench, 1)) for _ in range(bench.rounds)]
     return [
-        *search_qps_rows(bench, bench, "Search", target, chunks),
+        *qps_rows("Search", many, target, chunks),
+        floor_row(bench, "Search", many, service_jobs.search, requests),
         p50_row("Search", one, "≤ 1.7"),
     ]
 
 
-def search_qps_rows(
-    bench: Bench, served: Bench, what: str, target: str, details: str = ""
-) -> list[Row]:
+def search_pairs(bench: Bench, served: Bench) -> list[Pair]:
     """`served` is the bench, or that of another server on its database."""
-    many = pairs(bench, lambda: search(served), lambda count: raw_search(bench, count))
-    return qps_rows(what, many, target, details)
+    return pairs(bench, lambda: search(served), lambda count: raw_search(bench, count))
 
 
 def search(bench: Bench, callers: int = CALLERS) -> Round:
@@ -56,7 +57,24 @@ def document_rows(bench: Bench) -> list[Row]:
         return timed(bench, raw_jobs.get_document, bench.raw(connections), ids)
 
     measured = pairs(bench, of_service, of_raw)
-    return [*qps_rows("GetDocument", measured, "≥ 0.30"), _bare_row(bench, measured)]
+    return [
+        *qps_rows("GetDocument", measured, "≥ 0.30"),
+        floor_row(bench, "GetDocument", measured, service_jobs.get_document, names),
+        _bare_row(bench, measured),
+    ]
+
+
+def floor_row(
+    bench: Bench, what: str, measured: Sequence[Pair], job: Job, requests: Sequence[object]
+) -> Row:
+    """What a server without a house reaches in place of the service."""
+    ratios: list[float] = []
+    with bare_server.served(bench.service.dsn, bench.place) as address:
+        target = replace(bench.target(CALLERS), address=address)
+        for _, raw in measured:
+            bare = timed(bench, job, target, requests)
+            ratios.append(bare.measured.qps / raw.measured.qps)
+    return row(f"{what} of a server without a house, QPS at 16 callers ÷ raw", ratios, "")
 
 
 def _bare_row(bench: Bench, measured: Sequence[Pair]) -> Row:
