@@ -118,7 +118,8 @@ async def _wait_for_index(caller: Caller, corpus: Corpus) -> None:
             await asyncio.sleep(0.5)
 
 
-def search_request(query: bytes, filter: str = "", limit: int = 10) -> vector.SearchRequest:
+def search_request(query: bytes, ef: int, filter: str = "") -> vector.SearchRequest:
+    """The ten nearest."""
     return vector.SearchRequest(
-        collection=COLLECTION, vector=Vector(f32_le=query), filter=filter, limit=limit
+        collection=COLLECTION, vector=Vector(f32_le=query), filter=filter, limit=10, ef=ef
     )

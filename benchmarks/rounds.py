@@ -9,9 +9,11 @@ from benchmarks import processes, raw_jobs, service_jobs
 from benchmarks.apart import Apart
 from benchmarks.corpus import Corpus, Vectors
 from benchmarks.load import Measured
+from benchmarks.loading import search_request
 from benchmarks.raw import Place
 from benchmarks.report import Row, row
 from benchmarks.service import Service
+from knowledge.v1.vector_service_pb2 import SearchRequest
 
 CALLERS = 16
 RAW_CONNECTIONS = (2, 4, 16)
@@ -40,6 +42,10 @@ class Bench:
     @property
     def queries(self) -> list[bytes]:
         return [vector.tobytes() for vector in self.vectors]
+
+    def requests(self, filter: str = "") -> list[SearchRequest]:
+        """All queries, with the `ef` that raw searches with."""
+        return [search_request(query, self.place.ef, filter) for query in self.queries]
 
 
 @dataclass(frozen=True, slots=True)

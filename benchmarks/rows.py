@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks import bare_call, bare_server, raw_jobs, service_jobs
 from benchmarks.corpus import Corpus
-from benchmarks.loading import SHARES, document_id, search_request, shares
+from benchmarks.loading import SHARES, document_id, shares
 from benchmarks.numpy_legs import TOP, nearest
 from benchmarks.report import Row, row
 from benchmarks.rounds import CALLERS, Bench, Job, Pair, Round, p50_row, pairs, qps_rows, timed
@@ -18,16 +18,16 @@ LIMIT = 10
 LEAST_RECALL = 0.98
 # Two recalls that differ by more are not of equal quality, and their speeds not comparable.
 EQUAL_RECALL = 0.005
+_MOST_EF = 320
 
 
 def search_rows(bench: Bench, target: str) -> list[Row]:
     chunks = f"{len(bench.corpus.ids)} chunks, {check_recall(bench)}"
-    requests = [search_request(query) for query in bench.queries]
     many = search_pairs(bench, bench)
     one = [(search(bench, 1), raw_search(bench, 1)) for _ in range(bench.rounds)]
     return [
         *qps_rows("Search", many, target, chunks),
-        floor_row(bench, "Search", many, service_jobs.search, requests),
+        floor_row(bench, "Search", many, service_jobs.search, bench.requests()),
         p50_row("Search", one, "≤ 1.7"),
     ]
 
@@ -38,8 +38,7 @@ def search_pairs(bench: Bench, served: Bench) -> list[Pair]:
 
 
 def search(bench: Bench, callers: int = CALLERS) -> Round:
-    requests = [search_request(query) for query in bench.queries]
-    return timed(bench, service_jobs.search, bench.target(callers), requests)
+    return timed(bench, service_jobs.search, bench.target(callers), bench.requests())
 
 
 def raw_search(bench: Bench, connections: int) -> Round:
@@ -95,8 +94,7 @@ def filter_rows(bench: Bench, field: str, kind: str) -> list[Row]:
 def _filter_row(bench: Bench, share: int, field: str, kind: str) -> Row:
     """Of 1000 parts so many pass."""
     text = f"{field} < {share}"
-    filtered = [search_request(query, text) for query in bench.queries]
-    plain = [search_request(query) for query in bench.queries]
+    filtered, plain = bench.requests(text), bench.requests()
     recall, full = _filtered_recall(bench, share, filtered)
     ratios = [
         timed(bench, service_jobs.search, bench.target(1), filtered).measured.p50
@@ -130,14 +128,31 @@ def _filtered_recall(
 
 def check_recall(bench: Bench) -> str:
     """Both sides' recall against exact; speeds at unequal recall are not compared."""
-    exact = [found[:TOP] for found in nearest(bench.corpus, bench.vectors)]
-    requests = [search_request(query) for query in bench.queries]
-    ours, _ = bench.apart.run(service_jobs.found, bench.target(1), requests)
+    exact = _exact(bench)
     theirs, _ = bench.apart.run(raw_jobs.found, bench.raw(1), bench.queries, LIMIT)
-    mine, raw = overlap(ours, exact), overlap(theirs, exact)
+    mine, raw = _recall(bench, exact), overlap(theirs, exact)
     if abs(mine - raw) > EQUAL_RECALL or min(mine, raw) < LEAST_RECALL:
         raise SystemExit(f"recall@10 is {mine:.3f} and raw {raw:.3f}: speeds are not compared")
-    return f"recall@10 {mine:.3f}, raw {raw:.3f}"
+    return f"ef {bench.place.ef}, recall@10 {mine:.3f}, raw {raw:.3f}"
+
+
+def with_enough_recall(bench: Bench) -> Bench:
+    """With the space's own `ef`, or the next larger one by halves of it that is enough."""
+    exact, least = _exact(bench), bench.place.ef
+    for ef in range(least, _MOST_EF, least // 2):
+        bench = replace(bench, place=replace(bench.place, ef=ef))
+        if _recall(bench, exact) >= LEAST_RECALL:
+            break
+    return bench
+
+
+def _exact(bench: Bench) -> list[list[str]]:
+    return [found[:TOP] for found in nearest(bench.corpus, bench.vectors)]
+
+
+def _recall(bench: Bench, exact: Sequence[Sequence[str]]) -> float:
+    found, _ = bench.apart.run(service_jobs.found, bench.target(1), bench.requests())
+    return overlap(found, exact)
 
 
 def overlap(found: Sequence[Sequence[str]], exact: Sequence[Sequence[str]]) -> float:

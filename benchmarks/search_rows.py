@@ -8,11 +8,18 @@ import numpy as np
 from benchmarks import icd, raw_jobs, service_jobs
 from benchmarks.auditing import durable
 from benchmarks.corpus import Corpus, embedded, hpo_corpus, hpo_terms
-from benchmarks.loading import COLLECTION, search_request
+from benchmarks.loading import COLLECTION
 from benchmarks.question_sets import hpo_questions
 from benchmarks.report import Row, row
 from benchmarks.rounds import RAW_CONNECTIONS, Bench, Round, qps_rows, timed
-from benchmarks.rows import LIMIT, check_recall, filter_rows, search_pairs, search_rows
+from benchmarks.rows import (
+    LIMIT,
+    check_recall,
+    filter_rows,
+    search_pairs,
+    search_rows,
+    with_enough_recall,
+)
 from knowledge.v1.vector_pb2 import Vector
 from knowledge.v1.vector_service_pb2 import BatchSearchRequest, HybridQuery, SearchRequest
 
@@ -42,8 +49,8 @@ async def large_corpus() -> Corpus:
 
 
 def rows(bench: Bench, folder: Path) -> list[Row]:
-    found = check_recall(bench)
-    details = f"{len(bench.corpus.ids)} chunks, {found}"
+    bench = with_enough_recall(bench)
+    details = f"{len(bench.corpus.ids)} chunks, {check_recall(bench)}"
     with durable(bench, folder) as waiting:
         audited = search_pairs(bench, waiting)
     return [
@@ -61,11 +68,13 @@ def _hybrid_rows(bench: Bench, details: str) -> list[Row]:
     texts = hpo_questions(len(bench.vectors)).texts
     given = [
         SearchRequest(
-            collection=COLLECTION, hybrid=HybridQuery(text=text, vector=Vector(f32_le=query))
+            collection=COLLECTION,
+            hybrid=HybridQuery(text=text, vector=Vector(f32_le=query)),
+            ef=bench.place.ef,
         )
         for text, query in zip(texts, bench.queries, strict=True)
     ]
-    vector_only = [search_request(query) for query in bench.queries]
+    vector_only = bench.requests()
     pairs = [(_alone(bench, given), _alone(bench, vector_only)) for _ in range(bench.rounds)]
     times = ", ".join(f"{1e3 * each.measured.p50:.2f} ms" for each in pairs[0])
     ratios = [ours.measured.p50 / theirs.measured.p50 for ours, theirs in pairs]
@@ -78,15 +87,10 @@ def _hybrid_rows(bench: Bench, details: str) -> list[Row]:
 
 def _batch_row(bench: Bench, details: str) -> Row:
     """Vectors a second of a few callers ÷ the best of raw, one by one."""
-    queries = bench.queries
+    queries, requests = bench.queries, bench.requests()
     batches = [
-        BatchSearchRequest(
-            collection=COLLECTION,
-            searches=[
-                SearchRequest(vector=Vector(f32_le=query)) for query in queries[first:][:BATCH]
-            ],
-        )
-        for first in range(0, len(queries) - BATCH + 1, BATCH)
+        BatchSearchRequest(searches=requests[first : first + BATCH])
+        for first in range(0, len(requests) - BATCH + 1, BATCH)
     ]
     ratios: list[float] = []
     for _ in range(bench.rounds):
