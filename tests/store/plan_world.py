@@ -184,8 +184,13 @@ def by_words(world: World) -> Callable[[Any], Awaitable[object]]:
     return lambda conn: hybrid.search(conn, plan, query, words)
 
 
-def counted(world: World, filter: str) -> Callable[[Any], Awaitable[object]]:
+def counted(
+    world: World, filter: str, *, known: bool = False
+) -> Callable[[Any], Awaitable[object]]:
+    """A filtered search; `known`: many were found to pass lately."""
     joined = search.asks_more_than(only_declared((YEAR,)), parse(filter, {}))
     plan = search.Plan(DIMENSION, world.collection.distance, 40, joined)
     query = asked(world, filter, filtered.FIRST_FILTER_PARAMETER)
-    return lambda conn: filtered.search(conn, plan, query)
+    if known:
+        return lambda conn: filtered.search_index(conn, plan, query)
+    return lambda conn: filtered.search(conn, plan, query, 1_000)

@@ -93,6 +93,19 @@ async def test_a_filtered_search_counts_what_passes_and_may_go_by_the_index(
     assert await touched_partitions(conn) == {partition(own)}
 
 
+@pytest.mark.parametrize("filter", ["metadata.year < 150", "metadata.other < 150", "title = ''"])
+async def test_a_search_by_a_filter_known_to_be_wide_goes_by_the_index_alone(
+    filter: str, world: World, conn: Connection
+) -> None:
+    """Though the planner guesses that next to nothing passes, and would compare it."""
+    plan = await explained(conn, counted(world, filter, known=True))
+    own = world.collection.active_space_uid
+    assert {name for name in plan.indexes if name.startswith("chunk_vector")} == {
+        partition(own, "_hnsw")
+    }
+    assert await touched_partitions(conn) == {partition(own)}
+
+
 async def test_examples_are_read_from_their_own_partition(world: World, conn: Connection) -> None:
     c = world.collection
     example = examples.Example(c.collection_uid, c.active_space_uid, "d7", "c3")

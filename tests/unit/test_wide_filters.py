@@ -4,6 +4,7 @@ import pytest
 
 from knowledged.services import wide_filters
 from knowledged.services.wide_filters import WideFilters
+from knowledged.store import filtered
 from knowledged.store.filter_sql import Condition
 
 YEAR = Condition("(v.year < $8)", [2020])
@@ -33,3 +34,19 @@ def test_the_oldest_are_forgotten_and_no_value_is_kept(monkeypatch: pytest.Monke
         filters.note(space, each, 1_001)
     assert [filters.passes(space, each) for each in secrets] == [0, 1_001, 1_001]
     assert "secret" not in repr(filters._known)
+
+
+@pytest.mark.parametrize(
+    ("limit", "rows", "most"),
+    [
+        (10, 3_000, 1_000),
+        (10, 16_449, 1_000),
+        (10, 100_000, 2_000),
+        (100, 100_000, 6_324),
+        (1_000, 10_000_000, 20_000),
+    ],
+)
+def test_more_are_compared_of_a_larger_space_and_for_a_longer_answer(
+    limit: int, rows: int, most: int
+) -> None:
+    assert filtered.most_compared(limit, rows) == most

@@ -56,12 +56,12 @@ class Measuring:
     async def measured(self, call: Call, asked: Asked, space: Space) -> tuple[int, list[Compared]]:
         """The candidates the index looked at, 0 without index, and what each query found."""
         _check_vectors(asked.vectors, space)
-        plan = _plan(asked, space)
+        plan, most = _plan(asked, space), filtered.most_compared(asked.limit, space.rows)
         async with self.database.read(call.left) as conn:
             space_uid = space.collection.active_space_uid
             vectors = asked.vectors or await recall.sample(conn, space_uid, asked.sample)
             compared = [
-                await recall.compare(conn, plan, *_queries(asked, space, vector))
+                await recall.compare(conn, plan, *_queries(asked, space, vector), most)
                 for vector in vectors
             ]
         return plan.ef or 0, compared

@@ -17,6 +17,7 @@ from knowledged.store.collections import Space
 from knowledged.store.examples import Mean, without
 from knowledged.store.filter_sql import Condition
 from knowledged.store.filter_sql import compile as compile_filter
+from knowledged.store.filtered import Filtered
 from knowledged.store.hybrid import Words
 from knowledged.store.search import MAX_EF, Plan, Query
 
@@ -90,16 +91,24 @@ class Legs:
         self, call: Call, asked: Asked, space: Space, plan: Plan, target: Target
     ) -> Leg:
         query = _query(asked, space, target, filtered.FIRST_FILTER_PARAMETER)
-        known = self.wide.passes(query.space_uid, query.condition)
-        async with self.database.read(call.left) as conn:
-            most = 0 if known else filtered.MOST_COMPARED
-            found = await filtered.search(conn, plan, query, most)
-        passes = (known or found.passes) if asked.filter else 0
+        found = await self._passing(call, space, plan, query)
+        passes = found.passes if asked.filter else 0
         if found.hits and found.all_compared:
             return Leg(space, found.hits, pb.SEARCH_PLAN_FILTER_FIRST, 0, len(found.hits), passes)
-        if found.hits and not known:
-            self.wide.note(query.space_uid, query.condition, found.passes)
         return Leg(space, found.hits, pb.SEARCH_PLAN_INDEX, plan.ef or 0, len(found.hits), passes)
+
+    async def _passing(self, call: Call, space: Space, plan: Plan, query: Query) -> Filtered:
+        """By the index at once where many were found to pass lately."""
+        known = self.wide.passes(query.space_uid, query.condition)
+        async with self.database.read(call.left) as conn:
+            if known:
+                hits = await filtered.search_index(conn, plan, query)
+                return Filtered(hits, known, all_compared=False)
+            most = filtered.most_compared(query.limit, space.rows)
+            found = await filtered.search(conn, plan, query, most)
+        if not found.all_compared:
+            self.wide.note(query.space_uid, query.condition, found.passes)
+        return found
 
     async def _hybrid(
         self, call: Call, asked: Asked, given: Hybrid, space: Space, plan: Plan, target: Target

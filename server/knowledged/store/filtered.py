@@ -1,15 +1,17 @@
 """Filtered search by vector: one statement counts what passes, and plans by that.
 
-It collects what passes, up to `MOST_COMPARED`. If that is all, every one of it is compared, which
-is exact. If more passes, the HNSW index is asked, and goes on past what does not pass.
+It compares what passes, up to `most_compared`. If that is all, it has the nearest of all, which is
+exact. If more passes, the HNSW index is asked, and goes on past what does not pass.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from math import isqrt
 
 from asyncpg import Record
 
 from knowledged.database import Connection
+from knowledged.store.filter_sql import Condition
 from knowledged.store.search import (
     FROM_JOINED,
     FROM_VECTORS,
@@ -20,12 +22,14 @@ from knowledged.store.search import (
     Plan,
     Query,
 )
+from knowledged.store.search import search as by_vector
 
-# To compare so many takes less than a millisecond (docs/performance.md), and counting them bounds
-# what a filter that many pass costs before the index is asked.
-MOST_COMPARED = 1_000
+# To compare so few is as fast as any search by the index; to compare so many takes too long.
+_LEAST_COMPARED, _MOST_COMPARED = 1_000, 20_000
+# Measured: docs/decisions/0023.
+_WORTH = 2
 
-# Parameters $1 to $6 are those of every search, $7 is MOST_COMPARED; the filter's begin at $8.
+# Parameters $1 to $6 are those of every search, $7 is `most_compared`; the filter's begin at $8.
 FIRST_FILTER_PARAMETER = 8
 
 
@@ -39,6 +43,16 @@ class Filtered:
     all_compared: bool
 
 
+def most_compared(limit: int, rows: int) -> int:
+    """How many may pass of a space of so many rows for comparing them all to be the faster way.
+
+    That takes as long as there are such; the index must look at `limit * rows / passing` of its
+    candidates until enough of them pass. The two meet at a multiple of `sqrt(limit * rows)`.
+    """
+    meeting = _WORTH * isqrt(limit * rows)
+    return min(max(meeting, _LEAST_COMPARED), _MOST_COMPARED)
+
+
 @cache
 def render(dimension: int, distance: int, joined: bool) -> tuple[str, str, str]:
     """The SQL of a filtered search: its filter's condition stands between each two parts."""
@@ -50,8 +64,9 @@ def render(dimension: int, distance: int, joined: bool) -> tuple[str, str, str]:
                       v.embedding {metric.operator} $1::vector as distance"""
     start = f"""
     with {SETTING}
+    -- Each is compared here: to look it up again would take longer, also where that was in vain.
     passing as materialized (
-        select v.chunk_uid
+        select {found}
           from {rows}
          where v.space_uid = $2::uuid
            and """  # noqa: S608 - parts are constants, the dimension is an int
@@ -65,12 +80,11 @@ def render(dimension: int, distance: int, joined: bool) -> tuple[str, str, str]:
     -- many pass is known by now, better than the planner could guess: `case` keeps its guess out,
     -- which for undeclared fields is so low that it would compare all.
     hit as materialized (
-        (select {found}
+        (select p.*
            from setting
           cross join counted
            join passing p on counted.few
-           join knowledge.chunk_vector v on v.space_uid = $2::uuid and v.chunk_uid = p.chunk_uid
-          order by distance, v.chunk_uid
+          order by p.distance, p.chunk_uid
           limit $3::int)
         union all
         select found.*
@@ -92,11 +106,9 @@ def render(dimension: int, distance: int, joined: bool) -> tuple[str, str, str]:
     return start, middle, end
 
 
-async def search(
-    conn: Connection, plan: Plan, query: Query, most_compared: int = MOST_COMPARED
-) -> Filtered:
+async def search(conn: Connection, plan: Plan, query: Query, most_compared: int) -> Filtered:
     """The nearest chunks that pass the condition, at most `limit`. By the index fewer may come back
-    than there are. With `most_compared` 0 it is asked at once, if only one passes."""
+    than there are."""
     statement = query.condition.sql.join(render(plan.dimension, plan.distance, plan.joined))
     rows = await conn.fetch(
         statement,
@@ -111,3 +123,12 @@ async def search(
     )
     passes = rows[0]["passes"] if rows else 0
     return Filtered(rows, passes, passes <= most_compared)
+
+
+async def search_index(conn: Connection, plan: Plan, query: Query) -> list[Record]:
+    """The same by the index at once, for a condition that many are known to pass: to plan both ways
+    took up to a fifth of such a search."""
+    # As above, a `case` that only a row decides keeps the planner's guess out; $7 is not needed.
+    sql = f"case when setting.alive and $7::int = 0 then {query.condition.sql} end"
+    hidden = Condition(sql, [0, *query.condition.parameters])
+    return await by_vector(conn, plan, replace(query, condition=hidden))

@@ -136,11 +136,13 @@ async def sample(conn: Connection, space_uid: UUID, size: int) -> list[bytes]:
     return [row["embedding"] for row in await conn.fetch(SAMPLE, space_uid, size)]
 
 
-async def compare(conn: Connection, plan: Plan, exact: Query, planned: Query | None) -> Compared:
+async def compare(
+    conn: Connection, plan: Plan, exact: Query, planned: Query | None, most_compared: int
+) -> Compared:
     """`exact` asks all; `planned` is the same question for filtered.search, None without filter."""
     began = time.perf_counter()
     if planned is not None and not plan.exact:
-        found = await filtered.search(conn, plan, planned)
+        found = await filtered.search(conn, plan, planned, most_compared)
         rows, all_compared = found.hits, found.all_compared
     else:
         rows, all_compared = await search.search(conn, plan, exact), plan.exact

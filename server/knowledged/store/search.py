@@ -88,7 +88,8 @@ SETTING: LiteralString = """
     -- A scan that a filter leaves short goes on; its order does not matter, since hits are sorted.
     setting as materialized (
         select set_config('hnsw.ef_search', $5::int::text, true),
-               set_config('hnsw.iterative_scan', 'relaxed_order', true)
+               set_config('hnsw.iterative_scan', 'relaxed_order', true),
+               true as alive
           from knowledge.collection
          where collection_uid = $6::uuid and delete_time is null
     ),
