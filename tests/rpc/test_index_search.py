@@ -7,6 +7,7 @@ import numpy as np
 from filled import NUMBER, Filled, Floats, Search, fill, found_ids, random_vectors, vector
 
 from knowledge.v1 import collection_pb2 as c
+from knowledge.v1 import knowledge_service_pb2 as k
 from knowledge.v1 import vector_service_pb2 as v
 
 COMPLETE = v.INCOMPLETE_REASON_UNSPECIFIED
@@ -20,12 +21,15 @@ async def test_the_index_finds_what_comparing_all_finds(
         dimension=32, filter_fields=[c.FilterField(path="chunk_metadata.place", type=NUMBER)]
     )
     filled = Filled(collection, random_vectors(3_500, 32))
-    await fill(knowledge, vectors, collection, filled.rows)
+    document = await fill(knowledge, vectors, collection, filled.rows)
     queries = random_vectors(20, 32, seed=9)
     await by_index(search, collection, queries[0])
     await check_recall(search, filled, queries)
     await check_filtered(search, filled, queries[0])
     await check_large_limit(search, filled, queries[1])
+    await fill(knowledge, vectors, collection, filled.rows[:20])
+    await knowledge.DeleteDocument(k.DeleteDocumentRequest(name=document))
+    await check_remembered(search, filled, queries[0])
 
 
 async def by_index(search: Search, collection: c.Collection, query: Floats) -> None:
@@ -70,6 +74,16 @@ async def check_filtered(search: Search, filled: Filled, query: Floats) -> None:
         )
         assert found_ids(again) == found_ids(answer)
         assert again.explanations[0].filter_passes == min(1_001, passing)
+
+
+async def check_remembered(search: Search, filled: Filled, query: Floats) -> None:
+    """That a filter was wide is known for a minute, in which nobody counts that it no longer is."""
+    asked = {"vector": vector(query), "explain": True}
+    known = await search(filled.collection, filter="chunk_metadata.place < 3000", **asked)
+    counted = await search(filled.collection, filter="chunk_metadata.place < 3001", **asked)
+    assert known.explanations[0].filter_passes == 1_001
+    assert counted.explanations[0].filter_passes == 20
+    assert len(known.hits) == len(counted.hits) == 10
 
 
 async def check_large_limit(search: Search, filled: Filled, query: Floats) -> None:

@@ -18,7 +18,6 @@ from knowledged.services.given_chunks import vector_bytes
 from knowledged.services.query_vectors import QueryVectors
 from knowledged.services.search_answer import SearchAnswer
 from knowledged.services.search_arguments import Asked, ExampleName
-from knowledged.services.search_batches import SearchBatches
 from knowledged.services.search_legs import Leg, Legs, Target
 from knowledged.services.supplies import Supplies
 from knowledged.store import examples, hybrid
@@ -33,7 +32,7 @@ class ComposedSearch:
     """Carries them out. One for the server."""
 
     supplies: Supplies
-    batches: SearchBatches
+    legs: Legs
     vectors: QueryVectors
 
     async def answer(self, call: Call, asked: Asked) -> pb.SearchResponse:
@@ -66,9 +65,8 @@ class ComposedSearch:
         self, call: Call, asked: Asked, spaces: Sequence[Space], target: Target
     ) -> tuple[Choice, list[Leg]]:
         """Hits of all collections; where their grouping leaves too few, of more candidates."""
-        legs = Legs(self.supplies.database, self.batches)
         while True:
-            found = await all_of([legs.search(call, asked, space, target) for space in spaces])
+            found = await all_of([self.legs.search(call, asked, space, target) for space in spaces])
             choice = await _choice(asked, found)
             if not choice.short:
                 return choice, found

@@ -13,8 +13,10 @@ from knowledged.services.composed_search import ComposedSearch
 from knowledged.services.drafts import MIME_TYPES, chunking_policy
 from knowledged.services.given_chunks import LONGEST_CHUNK
 from knowledged.services.search_batches import SearchBatches
+from knowledged.services.search_legs import Legs
 from knowledged.services.searching import Searching, answer_of
 from knowledged.services.supplies import Supplies
+from knowledged.services.wide_filters import WideFilters
 from knowledged.text import check_egress
 
 
@@ -25,7 +27,8 @@ class Search:
         self._supplies = supplies
         batches = SearchBatches(supplies.database)
         self._searching = Searching(batches)
-        self._composed = ComposedSearch(supplies, batches, supplies.query_vectors)
+        legs = Legs(supplies.database, batches, WideFilters())
+        self._composed = ComposedSearch(supplies, legs, supplies.query_vectors)
         self._batched = BatchedSearches(supplies, self._composed, self._searching)
 
     async def EmbedTexts(self, request: pb.EmbedTextsRequest, call: Call) -> pb.EmbedTextsResponse:

@@ -1,7 +1,7 @@
 """One collection searched: which statement, and what is done when it finds too little."""
 
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from asyncpg import Record, UndefinedTableError
 
@@ -62,7 +62,7 @@ class Legs:
 
     database: Database
     batches: SearchBatches
-    wide: WideFilters = field(default_factory=WideFilters)
+    wide: WideFilters
 
     async def search(self, call: Call, asked: Asked, space: Space, target: Target) -> Leg:
         """At most `asked.candidates` hits. What the index leaves short is done again exactly."""
