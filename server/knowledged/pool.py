@@ -112,14 +112,15 @@ class Pool:
         """A connection, and the generation it is of."""
         while self._free:
             conn = self._free.pop()
-            if _is_open(conn):
+            if _is_ready(conn):
                 return conn, self._generation
             await self._release(conn, None)
         return await self._acquire(seconds_left), self._generation
 
     async def give_back(self, conn: Connection, generation: int) -> None:
-        """One that its borrower leaves in order."""
-        if self._waiting or self._closing or generation != self._generation:
+        """One that its borrower leaves in order; asyncpg ends a transaction that is still open."""
+        current = generation == self._generation and not self._closing
+        if self._waiting or not current or not _is_ready(conn):
             await self._release(conn, None)
         else:
             self._free.append(conn)
@@ -183,9 +184,10 @@ class Loan:
             await self._pool.give_back_after(error, self._conn)
 
 
-def _is_open(conn: Connection) -> bool:
+def _is_ready(conn: Connection) -> bool:
+    """Open, and in no transaction: whoever begins one within another is refused."""
     try:
-        return not conn.is_closed()
+        return not conn.is_closed() and not conn.is_in_transaction()
     except asyncpg.InterfaceError:
         # Lost while it lay here: asyncpg has taken it back already.
         return False

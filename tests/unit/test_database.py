@@ -53,6 +53,31 @@ async def test_a_cancelled_batch_leaves_nothing_behind(bare_database: Database) 
         assert await conn.fetchval("select sum(n) from t") == 2
 
 
+async def test_a_transaction_left_open_is_lent_to_nobody(bare_database: Database) -> None:
+    async with bare_database.write() as conn:
+        await conn.execute("begin")
+    async with bare_database.snapshot() as conn:
+        assert await conn.fetchval("show transaction_isolation") == "repeatable read"
+
+
+async def test_who_is_cancelled_as_his_transaction_begins_leaves_none(
+    bare_database: Database,
+) -> None:
+    async def begin() -> None:
+        async with bare_database.transaction() as conn:
+            await conn.execute("select 1")
+
+    for turns in range(40):
+        task = asyncio.create_task(begin())
+        for _ in range(turns % 8):
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.0001 * (turns // 8))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        async with bare_database.snapshot() as conn:
+            assert await conn.fetchval("select 1") == 1
+
+
 async def test_cancelled_while_waiting_for_a_connection_loses_none(
     bare_database: Database,
 ) -> None:
