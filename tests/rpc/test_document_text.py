@@ -127,6 +127,6 @@ async def test_wait_ends_before_the_deadline(knowledge: Any, make_collection: An
     small = await make_collection(chunking=policy)
     request = creation(small, content=long_text(4000))
     request.wait = True
-    made = (await knowledge.CreateDocument(request, timeout=3)).document
+    made = (await knowledge.CreateDocument(request, timeout=5)).document
     assert made.state == d.DOCUMENT_STATE_PENDING
     await knowledge.DeleteCollection(k.DeleteCollectionRequest(name=small.name, force=True))
