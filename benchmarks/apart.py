@@ -2,8 +2,11 @@
 
 import multiprocessing
 import resource
-from collections.abc import Callable, Coroutine
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 import uvloop
@@ -29,6 +32,18 @@ class Apart:
     ) -> tuple[T, float]:
         """What the job returns, and the processor seconds that it took itself."""
         return self._pool.submit(_run, job, *args, **kwargs).result()
+
+
+@contextmanager
+def served(module: str, *arguments: str) -> Generator[str]:
+    """The address of the server that a module of ours runs, which prints its port."""
+    command = [sys.executable, "-m", module, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield f"127.0.0.1:{process.stdout.readline().strip()}"
+        finally:
+            process.kill()
 
 
 def _run(job: Callable[..., Coroutine[Any, Any, T]], *args: Any, **kwargs: Any) -> tuple[T, float]:

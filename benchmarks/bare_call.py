@@ -5,10 +5,6 @@ No read through grpc.aio can be faster, so this says how much of a ratio to raw 
 """
 
 import asyncio
-import subprocess
-import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Any
 
 import grpc.aio
@@ -20,18 +16,6 @@ _SERVICE, _METHOD = "benchmarks.Bare", "Call"
 _METADATA = (("authorization", "Bearer of-the-length-that-tokens-have-here-too"),)
 # About what a GetDocument asks and answers.
 _REQUEST, _ANSWER = b"q" * 60, b"a" * 1_000
-
-
-@contextmanager
-def served() -> Generator[str]:
-    """Its address, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.bare_call"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield f"127.0.0.1:{process.stdout.readline().strip()}"
-        finally:
-            process.kill()
 
 
 async def call(address: str, callers: int, seconds: float) -> Measured:

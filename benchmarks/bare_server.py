@@ -1,16 +1,15 @@
 """A server without a house: grpc.aio on uvloop, raw's own statements, answers as messages.
 
 It resolves no name, checks neither token nor fields, records and counts nothing; it is what is left
-of a service when all that is ours is taken away. So it says how near to raw asyncpg any service of
-this make could come on the machine. `python -m benchmarks.bare_server DSN COLLECTION SPACE EF`
-serves; it prints its port.
+of a service when all that is ours is taken away: a yardstick for what that costs. It is no ceiling,
+since it sends each search to the database alone.
+`python -m benchmarks.bare_server DSN COLLECTION SPACE EF` serves; it prints its port.
 """
 
 import asyncio
-import subprocess
 import sys
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
@@ -33,19 +32,6 @@ from knowledged.services.json_struct import fill
 
 # Each asks one statement after another: a few keep PostgreSQL busy.
 _CONNECTIONS = 4
-
-
-@contextmanager
-def served(dsn: str, place: Place) -> Generator[str]:
-    """Its address, in a process of its own."""
-    named = [dsn, str(place.collection_uid), str(place.space_uid), str(place.ef)]
-    command = [sys.executable, "-m", "benchmarks.bare_server", *named]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield f"127.0.0.1:{process.stdout.readline().strip()}"
-        finally:
-            process.kill()
 
 
 class _Connections:

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks import bare_call, bare_server, raw_jobs, service_jobs
+from benchmarks import bare_call, raw_jobs, service_jobs
+from benchmarks.apart import served
 from benchmarks.corpus import Corpus
 from benchmarks.loading import SHARES, document_id, shares
 from benchmarks.numpy_legs import TOP, nearest
@@ -27,14 +28,14 @@ def search_rows(bench: Bench, target: str) -> list[Row]:
     one = [(search(bench, 1), raw_search(bench, 1)) for _ in range(bench.rounds)]
     return [
         *qps_rows("Search", many, target, chunks),
-        floor_row(bench, "Search", many, service_jobs.search, bench.requests()),
+        houseless_row(bench, "Search", many, service_jobs.search, bench.requests()),
         p50_row("Search", one, "≤ 1.7"),
     ]
 
 
-def search_pairs(bench: Bench, served: Bench) -> list[Pair]:
-    """`served` is the bench, or that of another server on its database."""
-    return pairs(bench, lambda: search(served), lambda count: raw_search(bench, count))
+def search_pairs(bench: Bench, asked: Bench) -> list[Pair]:
+    """`asked` is the bench, or that of another server on its database."""
+    return pairs(bench, lambda: search(asked), lambda count: raw_search(bench, count))
 
 
 def search(bench: Bench, callers: int = CALLERS) -> Round:
@@ -58,17 +59,19 @@ def document_rows(bench: Bench) -> list[Row]:
     measured = pairs(bench, of_service, of_raw)
     return [
         *qps_rows("GetDocument", measured, "≥ 0.30"),
-        floor_row(bench, "GetDocument", measured, service_jobs.get_document, names),
+        houseless_row(bench, "GetDocument", measured, service_jobs.get_document, names),
         _bare_row(bench, measured),
     ]
 
 
-def floor_row(
+def houseless_row(
     bench: Bench, what: str, measured: Sequence[Pair], job: Job, requests: Sequence[object]
 ) -> Row:
     """What a server without a house reaches in place of the service."""
     ratios: list[float] = []
-    with bare_server.served(bench.service.dsn, bench.place) as address:
+    place = bench.place
+    named = str(place.collection_uid), str(place.space_uid), str(place.ef)
+    with served("benchmarks.bare_server", bench.service.dsn, *named) as address:
         target = replace(bench.target(CALLERS), address=address)
         for _, raw in measured:
             bare = timed(bench, job, target, requests)
@@ -79,7 +82,7 @@ def floor_row(
 def _bare_row(bench: Bench, measured: Sequence[Pair]) -> Row:
     """What an empty gRPC call reaches in place of the service."""
     ratios: list[float] = []
-    with bare_call.served() as address:
+    with served("benchmarks.bare_call") as address:
         for _, raw in measured:
             bare = timed(bench, bare_call.call, address, CALLERS, bench.seconds)
             ratios.append(bare.measured.qps / raw.measured.qps)

@@ -180,8 +180,8 @@ def build_server(
     """The gRPC server with every service behind the hall; nothing listens yet."""
     server = grpc.aio.server(options=_options(parts.settings))
     interceptors = hall(parts, audit, supplies.backlog)
+    most_bytes = parts.settings.max_message_bytes
     for name, objects in services(supplies).items():
-        most_bytes = parts.settings.max_message_bytes
         handlers = _handlers(name, objects, interceptors, most_bytes)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
     add_HealthServicer_to_server(health, server)
