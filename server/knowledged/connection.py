@@ -1,5 +1,6 @@
 """A database connection as the type checker sees it: asyncpg ships no types."""
 
+import asyncio
 from collections.abc import AsyncIterable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, cast
@@ -92,3 +93,23 @@ async def connect(
         timeout=connect_timeout_seconds,
         command_timeout=command_timeout_seconds,
     )
+
+
+async def fetch_each(
+    conn: Connection, statement: str, rows: Iterable[Sequence[object]]
+) -> list[asyncpg.Record]:
+    """`conn.fetchmany`; who is cancelled meanwhile learns of it when the statements have ended.
+
+    asyncpg, cancelled while it still sends rows, sends no more of them and waits for an answer that
+    cannot come: the transaction with its locks lived on for twice the time limit of a command.
+    """
+    fetching = asyncio.ensure_future(conn.fetchmany(statement, rows))
+    cancelled: asyncio.CancelledError | None = None
+    while not fetching.done():
+        try:
+            await asyncio.wait([fetching])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return fetching.result()
+    raise cancelled from fetching.exception()

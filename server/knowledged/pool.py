@@ -1,8 +1,8 @@
 """Connections to lend: asyncpg's pool opens and closes them, a list of our own hands them round.
 
 Borrowing from asyncpg and giving back takes a task, two timers and some 25 µs of a call, also when
-a connection lies ready. So one that comes back in order stays on the list, and asyncpg is asked
-only when the list is empty, somebody waits, or something went wrong.
+a connection lies ready. So one that comes back in order goes to who waits longest, or stays on the
+list, and asyncpg is asked only for one more, and told when something went wrong.
 
 Nothing may set session state on a lent connection: giving it back sends no reset query, which saves
 a round trip a call. Session settings come by `alter role` in the migrations, or with the pool.
@@ -10,6 +10,7 @@ a round trip a call. Session settings come by `alter role` in the migrations, or
 
 import asyncio
 import sys
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -51,6 +52,10 @@ class Limits:
     acquire_timeout_seconds: float
 
 
+# A connection, and the generation it is of.
+Lent = tuple[Connection, int]
+
+
 class Pool:
     """Made by `open`; `close` it at the end."""
 
@@ -58,7 +63,9 @@ class Pool:
         self._pool = pool
         self._acquire_timeout_seconds = acquire_timeout_seconds
         self._free: list[Connection] = []
-        self._waiting = 0
+        # Who waits for one that is in use, and how many ask asyncpg for one more.
+        self._waiting: deque[asyncio.Future[Lent | None]] = deque()
+        self._asking = 0
         self._generation = 0
         self._closing = False
 
@@ -73,7 +80,7 @@ class Pool:
             max_queries=sys.maxsize,
             max_inactive_connection_lifetime=0,
             init=set_codecs,
-            reset=_leave_as_it_is,
+            reset=_end_what_was_begun,
             timeout=limits.acquire_timeout_seconds,
             command_timeout=limits.command_timeout_seconds,
             statement_cache_size=_CACHED_STATEMENTS,
@@ -108,21 +115,21 @@ class Pool:
                 await self._empty()
                 await self._pool.close()
 
-    async def take(self, seconds_left: float | None) -> tuple[Connection, int]:
+    async def take(self, seconds_left: float | None) -> Lent:
         """A connection, and the generation it is of."""
         while self._free:
             conn = self._free.pop()
             if _is_ready(conn):
                 return conn, self._generation
             await self._release(conn, None)
-        return await self._acquire(seconds_left), self._generation
+        return await self._waited_for(seconds_left)
 
     async def give_back(self, conn: Connection, generation: int) -> None:
         """One that its borrower leaves in order; asyncpg ends a transaction that is still open."""
         current = generation == self._generation and not self._closing
-        if self._waiting or not current or not _is_ready(conn):
+        if self._asking or not current or not _is_ready(conn):
             await self._release(conn, None)
-        else:
+        elif not self._handed_on((conn, generation)):
             self._free.append(conn)
 
     async def give_back_after(self, error: BaseException, conn: Connection) -> None:
@@ -134,19 +141,22 @@ class Pool:
 
     async def _release(self, conn: Connection, timeout_seconds: float | None) -> None:
         # Where this fails the connection is closed; the caller's own outcome stands.
-        with suppress(Exception):
-            await self._pool.release(conn, timeout=timeout_seconds)
+        try:
+            with suppress(Exception):
+                await self._pool.release(conn, timeout=timeout_seconds)
+        finally:
+            self._handed_on(None)
 
     async def _empty(self) -> None:
         while self._free:
             await self._release(self._free.pop(), None)
 
-    async def _acquire(self, seconds_left: float | None) -> Connection:
+    async def _waited_for(self, seconds_left: float | None) -> Lent:
         limit = self._acquire_timeout_seconds
-        self._waiting += 1
         try:
             async with asyncio.timeout(limit if seconds_left is None else min(limit, seconds_left)):
-                return await self._pool.acquire()
+                handed = await self._next_handed_on() if self.all_in_use else None
+                return handed or await self._one_more()
         except TimeoutError as error:
             if self.all_in_use:
                 raise Overloaded(
@@ -155,8 +165,40 @@ class Pool:
             if seconds_left is not None and seconds_left < limit:
                 raise DeadlineExceeded("the time for the call ran out") from error
             raise Unavailable(AWAY) from error
+
+    async def _one_more(self) -> Lent:
+        self._asking += 1
+        try:
+            return await self._pool.acquire(), self._generation
         finally:
-            self._waiting -= 1
+            self._asking -= 1
+
+    async def _next_handed_on(self) -> Lent | None:
+        """What somebody gives back; None when asyncpg has one more instead."""
+        waiter: asyncio.Future[Lent | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                await self._pass_on(waiter.result())
+            raise
+
+    async def _pass_on(self, lent: Lent | None) -> None:
+        """What came too late for who waited."""
+        if lent is None:
+            self._handed_on(None)
+        else:
+            await self.give_back(*lent)
+
+    def _handed_on(self, lent: Lent | None) -> bool:
+        """To who waits longest; False if nobody does."""
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(lent)
+                return True
+        return False
 
 
 class Loan:
@@ -193,5 +235,11 @@ def _is_ready(conn: Connection) -> bool:
         return False
 
 
-async def _leave_as_it_is(conn: Connection) -> None:
-    """In place of asyncpg's reset query."""
+async def _end_what_was_begun(conn: Connection) -> None:
+    """In place of asyncpg's reset query, one that does nothing.
+
+    asyncpg sends what it prepares without a Sync, which comes with the execution. Cancelled between
+    the two, it knows of nothing to end; but PostgreSQL is in a transaction, with a snapshot and
+    locks, until a simple query's end (PostgreSQL's protocol, "Extended Query").
+    """
+    await conn.execute("select")

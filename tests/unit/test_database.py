@@ -4,14 +4,14 @@ import asyncio
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from cluster import DatabaseUrls, open_database
-from knowledged.connection import connect
+from knowledged.connection import connect, fetch_each
 from knowledged.database import Database
 from knowledged.embedded import embedded_postgres
 from knowledged.errors import Code, Overloaded, Unavailable
@@ -60,22 +60,52 @@ async def test_a_transaction_left_open_is_lent_to_nobody(bare_database: Database
         assert await conn.fetchval("show transaction_isolation") == "repeatable read"
 
 
-async def test_who_is_cancelled_as_his_transaction_begins_leaves_none(
+async def cancelled_after(turns: int, work: Coroutine[None, None, object]) -> None:
+    """Begins the work, and cancels it after so many turns of the event loop."""
+    task = asyncio.create_task(work)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_who_is_cancelled_before_what_he_prepared_runs_leaves_nothing_open(
     bare_database: Database,
 ) -> None:
-    async def begin() -> None:
-        async with bare_database.transaction() as conn:
-            await conn.execute("select 1")
+    async def ask(turns: int) -> None:
+        async with bare_database.read() as conn:
+            await conn.fetch(f"select {turns}, count(*) from pg_class")  # noqa: S608
 
-    for turns in range(40):
-        task = asyncio.create_task(begin())
-        for _ in range(turns % 8):
-            await asyncio.sleep(0)
-        await asyncio.sleep(0.0001 * (turns // 8))
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    for turns in range(150):
+        await cancelled_after(turns, ask(turns))
         async with bare_database.snapshot() as conn:
-            assert await conn.fetchval("select 1") == 1
+            assert await conn.fetchval("show transaction_isolation") == "repeatable read"
+
+
+async def test_a_batch_that_is_cancelled_while_it_is_sent_ends_at_once(
+    bare_database: Database,
+) -> None:
+    async with bare_database.write() as conn:
+        await conn.execute("create table public.t (text text)")
+
+    def rows() -> Iterator[tuple[str]]:
+        for number in range(100):
+            if number == 50:
+                writing.cancel()
+            yield ("x" * 20_000,)
+
+    async def write() -> None:
+        async with bare_database.transaction() as conn:
+            await fetch_each(conn, "insert into t values ($1) returning text", rows())
+
+    before, started = await backend(bare_database), time.monotonic()
+    writing = asyncio.create_task(write())
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    assert time.monotonic() - started < 5
+    assert await backend(bare_database) == before
+    async with bare_database.read() as conn:
+        assert await conn.fetchval("select count(*) from t") == 0
 
 
 async def test_cancelled_while_waiting_for_a_connection_loses_none(
@@ -117,6 +147,22 @@ async def test_who_waits_gets_the_next_connection_that_comes_back(bare_database:
             assert not waiting.done()
         assert await asyncio.wait_for(waiting, 2) == pid
     assert await backend(bare_database) > 0
+
+
+async def test_what_is_handed_to_who_was_cancelled_goes_on_to_others(
+    bare_database: Database,
+) -> None:
+    async with bare_database.read(), bare_database.read():
+        async with bare_database.read() as conn:
+            pid = await conn.fetchval("select pg_backend_pid()")
+            waiting = asyncio.create_task(backend(bare_database))
+            others = [asyncio.create_task(backend(bare_database)) for _ in range(3)]
+            await asyncio.sleep(0.05)
+        waiting.cancel()
+        async with asyncio.timeout(2):
+            assert await asyncio.gather(*others) == [pid] * 3
+            assert await backend(bare_database) == pid
+    assert waiting.cancelled()
 
 
 async def test_a_quarter_of_the_connections_keeps_its_plans(bare_urls: DatabaseUrls) -> None:

@@ -7,7 +7,7 @@ from typing import LiteralString
 from uuid import UUID
 
 from knowledged.call import Receipt
-from knowledged.database import Connection
+from knowledged.connection import Connection, fetch_each
 from knowledged.store.chunk_changes import UPSERT, GivenChunk, Owner, upsertion
 from knowledged.store.chunk_copies import Fill
 from knowledged.store.collections import Collection
@@ -151,7 +151,7 @@ async def write(conn: Connection, parts: Sequence[Part]) -> list[Fill]:
     are still to be copied: `chunk_copies.copy`."""
     if mixed := [part for part in parts if not part.only_new]:
         rows = [upsertion(part.mutation, part.owner, part.at, part.chunks) for part in mixed]
-        await conn.fetchmany(UPSERT, rows)
+        await fetch_each(conn, UPSERT, rows)
     return await _add(conn, [part for part in parts if part.only_new])
 
 
@@ -163,5 +163,5 @@ async def _add(conn: Connection, parts: Sequence[Part]) -> list[Fill]:
     ]
     return [
         Fill(part.owner, part.chunks, part.at, row["revision"], row["language"])
-        for part, row in zip(parts, await conn.fetchmany(ADD, to_record), strict=True)
+        for part, row in zip(parts, await fetch_each(conn, ADD, to_record), strict=True)
     ]

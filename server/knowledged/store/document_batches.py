@@ -1,6 +1,6 @@
 """Batches of documents: the statements of single ones, one after the other, in one transaction.
 
-asyncpg's `fetchmany` sends them together, so that a batch costs few round trips. Whoever writes one
+`fetch_each` sends them together, so that a batch costs few round trips. Whoever writes one
 locks first, in the order of uids: batches over the same documents wait for each other then, and do
 not deadlock.
 """
@@ -10,7 +10,7 @@ from typing import LiteralString
 
 import asyncpg
 
-from knowledged.database import Connection
+from knowledged.connection import Connection, fetch_each
 from knowledged.store.document_changes import CREATE, UPDATE
 from knowledged.store.document_removals import DELETE
 from knowledged.store.document_steps import NotWritten
@@ -50,6 +50,6 @@ async def delete(conn: Connection, deletions: Sequence[Parameters]) -> None:
 async def _run(
     conn: Connection, statement: LiteralString, parameters: Sequence[Parameters]
 ) -> None:
-    rows = await conn.fetchmany(statement, parameters) if parameters else []
+    rows = await fetch_each(conn, statement, parameters) if parameters else []
     if not all(row["done"] for row in rows) or len(rows) != len(parameters):
         raise NotWritten
