@@ -33,7 +33,7 @@ from server_process import ServerProcess
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 NOTICED_SECONDS = 5.0
-CALL_SECONDS = 4.0
+CALL_SECONDS = 2.0
 # How late a caller may learn that its deadline has passed.
 LATE_SECONDS = 1.0
 

@@ -21,7 +21,7 @@ from knowledged.errors import (
 )
 from knowledged.interceptors import Handler, compose
 from knowledged.interceptors.audit import Auditing, MissingReceipt
-from knowledged.interceptors.auth import Auth
+from knowledged.interceptors.auth import ANONYMOUS, Auth
 from knowledged.interceptors.errors import Refusal, errors
 from knowledged.interceptors.quota import Quota
 from knowledged.interceptors.shed import Shed
@@ -135,6 +135,16 @@ async def test_a_dry_run_says_that_it_is_unaudited_and_is_recorded_as_a_read() -
 async def test_what_tells_nothing_is_not_wrapped() -> None:
     free = Method("/knowledge.v1.ConfigService/GetServerInfo", "info.read", AuditClass.NONE)
     assert auditing()(free, echo) is echo
+
+
+async def test_a_refusal_that_cannot_be_recorded_leaves_before_the_deadline() -> None:
+    audit, began = auditing(durable=True), time.monotonic()
+    call = call_of(deadline=began + 0.4)
+    call.principal = ANONYMOUS
+    with pytest.raises(NotFound):
+        await audit(READ, failing(NotFound("no such document")))(call, b"")
+    assert time.monotonic() < began + 0.4
+    assert waiting(audit) == 1
 
 
 def waiting(audit: Auditing) -> float:

@@ -21,7 +21,8 @@ from knowledged.interceptors.outcome import outcome_of
 from knowledged.interceptors.recorder import Recorder
 
 # A refusal discloses nothing, so it does not wait for a slow database much longer than for a quick
-# one; its event is written all the same.
+# one, nor for more than half of the time that its caller has left; its event is written all the
+# same.
 _REFUSAL_WAITS_SECONDS = 1.0
 
 
@@ -113,7 +114,7 @@ class _Record:
             self.audit.recorder.note(what)
         else:
             with suppress(Exception):
-                async with asyncio.timeout(_REFUSAL_WAITS_SECONDS):
+                async with asyncio.timeout(call.seconds_left(2 * _REFUSAL_WAITS_SECONDS) / 2):
                     await self.audit.recorder.record(what)
 
     def _read(self, call: Call, request: bytes) -> None:
