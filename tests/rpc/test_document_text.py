@@ -1,16 +1,21 @@
 """A document's text on its way to being searchable."""
 
 import asyncio
+import time
 from typing import Any
 
 import grpc
+import grpc.aio
 from asking import creation, update
 
+from cluster import DatabaseUrls
 from knowledge.v1 import chunk_pb2 as ch
 from knowledge.v1 import collection_pb2 as c
 from knowledge.v1 import document_pb2 as d
 from knowledge.v1 import knowledge_service_pb2 as k
 from knowledge.v1 import vector_service_pb2 as v
+from knowledge.v1.knowledge_service_pb2_grpc import KnowledgeServiceStub
+from served import Serve
 
 Code = grpc.StatusCode
 
@@ -122,11 +127,18 @@ async def test_with_wait_a_long_text_is_answered_when_it_can_be_searched(
     assert (await read(made)).state == d.DOCUMENT_STATE_ACTIVE
 
 
-async def test_wait_ends_before_the_deadline(knowledge: Any, make_collection: Any) -> None:
-    policy = c.ChunkingPolicy(max_tokens=16, overlap_tokens=0)
-    small = await make_collection(chunking=policy)
-    request = creation(small, content=long_text(4000))
-    request.wait = True
-    made = (await knowledge.CreateDocument(request, timeout=5)).document
-    assert made.state == d.DOCUMENT_STATE_PENDING
-    await knowledge.DeleteCollection(k.DeleteCollectionRequest(name=small.name, force=True))
+async def test_wait_ends_before_the_deadline(
+    only_here: None, serve: Serve, database_urls: DatabaseUrls
+) -> None:
+    async with (
+        serve(database_urls, text_workers=0) as running,
+        grpc.aio.insecure_channel(f"127.0.0.1:{running.port}") as channel,
+    ):
+        knowledge: Any = KnowledgeServiceStub(channel)
+        small = c.Collection(chunking=c.ChunkingPolicy(max_tokens=16, overlap_tokens=0))
+        made = await knowledge.CreateCollection(k.CreateCollectionRequest(collection=small))
+        request = creation(made.collection, content=long_text(80))
+        request.wait, began = True, time.monotonic()
+        document = (await knowledge.CreateDocument(request, timeout=3)).document
+        assert document.state == d.DOCUMENT_STATE_PENDING
+        assert time.monotonic() - began > 2
