@@ -65,7 +65,8 @@ _DRIVER = (
     'copy "knowledge"."chunk_span"(',
     'copy "knowledge"."chunk_vector"(',
 )
-_TRANSACTIONS = frozenset({"begin", "commit", "rollback"})
+# The last is what the pool ends with whatever a cancelled call left begun.
+_TRANSACTIONS = frozenset({"begin", "commit", "rollback", "select"})
 
 
 def is_condition(text: str) -> bool:
