@@ -16,10 +16,6 @@ class Connection(Protocol):
 
     async def execute(self, query: str, *args: object, timeout: float | None = None) -> str: ...
 
-    async def executemany(
-        self, command: str, args: Iterable[Sequence[object]], *, timeout: float | None = None
-    ) -> None: ...
-
     async def fetch(
         self, query: str, *args: object, timeout: float | None = None
     ) -> list[asyncpg.Record]: ...
@@ -31,10 +27,6 @@ class Connection(Protocol):
     async def fetchval(
         self, query: str, *args: object, column: int = 0, timeout: float | None = None
     ) -> Any: ...
-
-    async def fetchmany(
-        self, query: str, args: Iterable[Sequence[object]], *, timeout: float | None = None
-    ) -> list[asyncpg.Record]: ...
 
     async def copy_records_to_table(
         self,
@@ -98,12 +90,13 @@ async def connect(
 async def fetch_each(
     conn: Connection, statement: str, rows: Iterable[Sequence[object]]
 ) -> list[asyncpg.Record]:
-    """`conn.fetchmany`; who is cancelled meanwhile learns of it when the statements have ended.
+    """A statement for each row, in one round trip: the rows that all of them answer, in order.
 
-    asyncpg, cancelled while it still sends rows, sends no more of them and waits for an answer that
-    cannot come: the transaction with its locks lived on for twice the time limit of a command.
+    Who is cancelled meanwhile learns of it when they have ended. asyncpg, cancelled while it still
+    sends rows, sends no more of them and waits for an answer that cannot come: the transaction with
+    its locks lived on for twice the time limit of a command.
     """
-    fetching = asyncio.ensure_future(conn.fetchmany(statement, rows))
+    fetching = asyncio.ensure_future(cast(Any, conn).fetchmany(statement, rows))
     cancelled: asyncio.CancelledError | None = None
     while not fetching.done():
         try:
