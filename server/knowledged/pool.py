@@ -170,6 +170,10 @@ class Pool:
         self._asking += 1
         try:
             return await self._pool.acquire(), self._generation
+        except BaseException:
+            # What this one got no more, or not yet, the next may.
+            self._handed_on(None)
+            raise
         finally:
             self._asking -= 1
 

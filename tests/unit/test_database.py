@@ -165,6 +165,33 @@ async def test_what_is_handed_to_who_was_cancelled_goes_on_to_others(
     assert waiting.cancelled()
 
 
+async def test_what_a_cancelled_call_asked_asyncpg_for_goes_on_to_others(
+    bare_urls: DatabaseUrls,
+) -> None:
+    database = await Database.connect(
+        bare_urls.owner_dsn,
+        min_size=1,
+        max_size=1,
+        command_timeout_seconds=10,
+        acquire_timeout_seconds=5,
+    )
+
+    async def lose_it() -> None:
+        async with database.read() as conn:
+            await conn.execute("select pg_terminate_backend(pg_backend_pid())")
+
+    lost, *waiting = (
+        asyncio.create_task(each) for each in (lose_it(), backend(database), backend(database))
+    )
+    with pytest.raises(asyncpg.PostgresConnectionError):
+        await lost
+    # By now the first connects anew.
+    waiting[0].cancel()
+    assert await asyncio.wait_for(waiting[1], 2) > 0
+    assert waiting[0].cancelled()
+    await database.close()
+
+
 async def test_a_quarter_of_the_connections_keeps_its_plans(bare_urls: DatabaseUrls) -> None:
     database = await Database.connect(
         bare_urls.server_dsn,
