@@ -1,7 +1,7 @@
 """A database connection as the type checker sees it: asyncpg ships no types."""
 
 import asyncio
-from collections.abc import AsyncIterable, Iterable, Sequence
+from collections.abc import AsyncIterable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, cast
 
@@ -88,21 +88,48 @@ async def connect(
 
 
 async def fetch_each(
-    conn: Connection, statement: str, rows: Iterable[Sequence[object]]
+    conn: Connection, statement: str, rows: Sequence[Sequence[object]]
 ) -> list[asyncpg.Record]:
     """A statement for each row, in one round trip: the rows that all of them answer, in order.
 
-    Who is cancelled meanwhile learns of it when they have ended. asyncpg, cancelled while it still
-    sends rows, sends no more of them and waits for an answer that cannot come: the transaction with
+    Who is cancelled meanwhile learns of it once all rows are sent. asyncpg, cancelled while it
+    still sends them, sends no more and waits for an answer that cannot come: the transaction with
     its locks lived on for twice the time limit of a command.
     """
-    fetching = asyncio.ensure_future(cast(Any, conn).fetchmany(statement, rows))
+    if not rows:
+        return []
+    sent = _Sent(rows)
+    fetching = asyncio.ensure_future(cast(Any, conn).fetchmany(statement, sent))
     cancelled: asyncio.CancelledError | None = None
     while not fetching.done():
         try:
             await asyncio.wait([fetching])
         except asyncio.CancelledError as error:
             cancelled = error
+            sent.stop(fetching)
     if cancelled is None:
         return fetching.result()
-    raise cancelled from fetching.exception()
+    raise cancelled from (None if fetching.cancelled() else fetching.exception())
+
+
+class _Sent:
+    """Rows on their way, which asyncpg takes as it sends them; with the last one it ends the batch,
+    in the same turn of the event loop."""
+
+    def __init__(self, rows: Iterable[Sequence[object]]) -> None:
+        self._rows = rows
+        self._under_way = False
+        self._stopped: asyncio.Future[Any] | None = None
+
+    def __iter__(self) -> Iterator[Sequence[object]]:
+        self._under_way = True
+        yield from self._rows
+        self._under_way = False
+        if self._stopped is not None:
+            asyncio.get_running_loop().call_soon(self._stopped.cancel)
+
+    def stop(self, fetching: "asyncio.Future[Any]") -> None:
+        """Cancels it, unless rows are under way: then once the last has gone."""
+        self._stopped = fetching
+        if not self._under_way:
+            fetching.cancel()

@@ -34,9 +34,10 @@ class _AsyncpgPool(Protocol):
     """What we use of asyncpg.Pool."""
 
     async def acquire(self) -> Connection: ...
-    async def release(self, connection: Connection, *, timeout: float | None) -> None: ...
+    async def release(self, connection: Connection, *, timeout: float) -> None: ...
     async def expire_connections(self) -> None: ...
     async def close(self) -> None: ...
+    def terminate(self) -> None: ...
     def get_idle_size(self) -> int: ...
     def get_size(self) -> int: ...
     def get_max_size(self) -> int: ...
@@ -62,7 +63,7 @@ class Pool:
     def __init__(self, pool: _AsyncpgPool, acquire_timeout_seconds: float) -> None:
         self._pool = pool
         self._acquire_timeout_seconds = acquire_timeout_seconds
-        self._free: list[Connection] = []
+        self._free: list[Lent] = []
         # Who waits for one that is in use, and how many ask asyncpg for one more.
         self._waiting: deque[asyncio.Future[Lent | None]] = deque()
         self._asking = 0
@@ -110,53 +111,68 @@ class Pool:
     async def close(self, timeout_seconds: float) -> None:
         """Waits for the connections in use, then cuts off what is left."""
         self._closing = True
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_seconds):
-                await self._empty()
-                await self._pool.close()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout_seconds):
+                    await self._empty()
+                    await self._pool.close()
+        finally:
+            self._pool.terminate()
 
     async def take(self, seconds_left: float | None) -> Lent:
         """A connection, and the generation it is of."""
-        while self._free:
-            conn = self._free.pop()
-            if _is_ready(conn):
-                return conn, self._generation
-            await self._release(conn, None)
-        return await self._waited_for(seconds_left)
+        return await self._lying_free() or await self._waited_for(seconds_left)
 
     async def give_back(self, conn: Connection, generation: int) -> None:
         """One that its borrower leaves in order; asyncpg ends a transaction that is still open."""
-        current = generation == self._generation and not self._closing
-        if self._asking or not current or not _is_ready(conn):
-            await self._release(conn, None)
+        if self._asking or self._closing or not self._is_good(conn, generation):
+            await self._release(conn)
         elif not self._handed_on((conn, generation)):
-            self._free.append(conn)
+            self._free.append((conn, generation))
 
     async def give_back_after(self, error: BaseException, conn: Connection) -> None:
         """One that may be broken, or whose statement may still run: it is cancelled first."""
-        if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-            # A failover left us on a replica; new connections find the new primary.
-            await self.expire()
-        await self._release(conn, _RELEASE_SECONDS)
+        try:
+            if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+                # A failover left us on a replica; new connections find the new primary.
+                await self.expire()
+        finally:
+            await self._release(conn)
 
-    async def _release(self, conn: Connection, timeout_seconds: float | None) -> None:
+    async def _release(self, conn: Connection) -> None:
+        """To asyncpg, and on to whoever asks it; then the next who waits may ask."""
         # Where this fails the connection is closed; the caller's own outcome stands.
         try:
             with suppress(Exception):
-                await self._pool.release(conn, timeout=timeout_seconds)
-        finally:
+                await self._pool.release(conn, timeout=_RELEASE_SECONDS)
+        except BaseException:
+            self._handed_on(None)
+            raise
+        if not self.all_in_use:
             self._handed_on(None)
 
     async def _empty(self) -> None:
         while self._free:
-            await self._release(self._free.pop(), None)
+            await self._release(self._free.pop()[0])
+
+    async def _lying_free(self) -> Lent | None:
+        while self._free:
+            lent = self._free.pop()
+            if self._is_good(*lent):
+                return lent
+            await self._release(lent[0])
+        return None
+
+    def _is_good(self, conn: Connection, generation: int) -> bool:
+        """To be lent again."""
+        return generation == self._generation and _is_ready(conn)
 
     async def _waited_for(self, seconds_left: float | None) -> Lent:
         limit = self._acquire_timeout_seconds
         try:
             async with asyncio.timeout(limit if seconds_left is None else min(limit, seconds_left)):
                 handed = await self._next_handed_on() if self.all_in_use else None
-                return handed or await self._one_more()
+                return handed or await self._lying_free() or await self._one_more()
         except TimeoutError as error:
             if self.all_in_use:
                 raise Overloaded(
@@ -168,8 +184,9 @@ class Pool:
 
     async def _one_more(self) -> Lent:
         self._asking += 1
+        generation = self._generation
         try:
-            return await self._pool.acquire(), self._generation
+            return await self._pool.acquire(), generation
         except BaseException:
             # What this one got no more, or not yet, the next may.
             self._handed_on(None)

@@ -1,20 +1,24 @@
 """The pool: cancelled callers, exhaustion, lost connections, read-only nodes."""
 
 import asyncio
+import os
 import shutil
+import signal
 import tempfile
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import asyncpg
 import pytest
 
 from cluster import DatabaseUrls, open_database
-from knowledged.connection import connect, fetch_each
+from knowledged.connection import Connection, connect, fetch_each
 from knowledged.database import Database
 from knowledged.embedded import embedded_postgres
 from knowledged.errors import Code, Overloaded, Unavailable
+from knowledged.pool import Limits, Pool
 
 SLOW = "select pg_sleep(20)"
 
@@ -60,26 +64,34 @@ async def test_a_transaction_left_open_is_lent_to_nobody(bare_database: Database
         assert await conn.fetchval("show transaction_isolation") == "repeatable read"
 
 
-async def cancelled_after(turns: int, work: Coroutine[None, None, object]) -> None:
-    """Begins the work, and cancels it after so many turns of the event loop."""
-    task = asyncio.create_task(work)
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
-async def test_who_is_cancelled_before_what_he_prepared_runs_leaves_nothing_open(
+async def test_who_leaves_before_what_he_prepared_runs_leaves_nothing_open(
     bare_database: Database,
 ) -> None:
-    async def ask(turns: int) -> None:
+    async def prepare() -> None:
         async with bare_database.read() as conn:
-            await conn.fetch(f"select {turns}, count(*) from pg_class")  # noqa: S608
+            # What a call has done that is cancelled between Parse and Bind.
+            await cast(Any, conn).prepare("select count(*) from pg_class")
+            raise asyncio.CancelledError
 
-    for turns in range(150):
-        await cancelled_after(turns, ask(turns))
-        async with bare_database.snapshot() as conn:
-            assert await conn.fetchval("show transaction_isolation") == "repeatable read"
+    assert await backend(bare_database) > 0
+    with pytest.raises(asyncio.CancelledError):
+        await prepare()
+    async with bare_database.snapshot() as conn:
+        assert await conn.fetchval("show transaction_isolation") == "repeatable read"
+
+
+class Rows(list[tuple[str]]):
+    """A hundred rows, too many to send at once; `halfway` is called while they are sent."""
+
+    def __init__(self, halfway: Callable[[], object]) -> None:
+        super().__init__([("x" * 20_000,)] * 100)
+        self._halfway = halfway
+
+    def __iter__(self) -> Iterator[tuple[str]]:
+        for number, row in enumerate(super().__iter__()):
+            if number == 50:
+                self._halfway()
+            yield row
 
 
 async def test_a_batch_that_is_cancelled_while_it_is_sent_ends_at_once(
@@ -88,15 +100,10 @@ async def test_a_batch_that_is_cancelled_while_it_is_sent_ends_at_once(
     async with bare_database.write() as conn:
         await conn.execute("create table public.t (text text)")
 
-    def rows() -> Iterator[tuple[str]]:
-        for number in range(100):
-            if number == 50:
-                writing.cancel()
-            yield ("x" * 20_000,)
-
     async def write() -> None:
         async with bare_database.transaction() as conn:
-            await fetch_each(conn, "insert into t values ($1) returning text", rows())
+            rows = Rows(writing.cancel)
+            await fetch_each(conn, "insert into t values ($1) returning text", rows)
 
     before, started = await backend(bare_database), time.monotonic()
     writing = asyncio.create_task(write())
@@ -106,6 +113,29 @@ async def test_a_batch_that_is_cancelled_while_it_is_sent_ends_at_once(
     assert await backend(bare_database) == before
     async with bare_database.read() as conn:
         assert await conn.fetchval("select count(*) from t") == 0
+
+
+async def test_a_batch_that_waits_for_a_lock_ends_when_it_is_cancelled(
+    bare_database: Database,
+) -> None:
+    async with bare_database.write() as conn:
+        await conn.execute("create table public.t (n int primary key)")
+
+    async def write() -> None:
+        async with bare_database.transaction() as conn:
+            await fetch_each(conn, "insert into t values ($1) returning n", [(2,), (1,)])
+
+    async with bare_database.transaction() as conn:
+        await conn.execute("insert into t values (1)")
+        writing = asyncio.create_task(write())
+        await asyncio.sleep(0.2)
+        began = time.monotonic()
+        writing.cancel()
+        await asyncio.wait([writing])
+        assert writing.cancelled()
+        assert time.monotonic() - began < 5
+    async with bare_database.read() as conn:
+        assert await conn.fetchval("select array_agg(n) from t") == [1]
 
 
 async def test_cancelled_while_waiting_for_a_connection_loses_none(
@@ -168,9 +198,10 @@ async def test_what_is_handed_to_who_was_cancelled_goes_on_to_others(
 async def test_what_a_cancelled_call_asked_asyncpg_for_goes_on_to_others(
     bare_urls: DatabaseUrls,
 ) -> None:
+    # Of none it must have, the pool opens one only for who asks.
     database = await Database.connect(
         bare_urls.owner_dsn,
-        min_size=1,
+        min_size=0,
         max_size=1,
         command_timeout_seconds=10,
         acquire_timeout_seconds=5,
@@ -185,11 +216,81 @@ async def test_what_a_cancelled_call_asked_asyncpg_for_goes_on_to_others(
     )
     with pytest.raises(asyncpg.PostgresConnectionError):
         await lost
+    await asyncio.sleep(0)
     # By now the first connects anew.
     waiting[0].cancel()
     assert await asyncio.wait_for(waiting[1], 2) > 0
     assert waiting[0].cancelled()
     await database.close()
+
+
+async def test_who_waits_meanwhile_takes_one_that_lies_free(bare_urls: DatabaseUrls) -> None:
+    pool = await Pool.open(bare_urls.owner_dsn, Limits(2, 2, 10, 5), {})
+    (failed, _), (good, generation) = await pool.take(None), await pool.take(None)
+    waiting = asyncio.create_task(pool.take(None))
+    await asyncio.sleep(0)
+    # All in one turn: asyncpg's goes to a newcomer, and the other one comes back for nobody.
+    await pool.give_back_after(ValueError(), failed)
+    newcomer = await pool.take(None)
+    await pool.give_back(good, generation)
+    assert (await asyncio.wait_for(waiting, 2))[0] is good
+    await pool.give_back(*newcomer)
+    await pool.give_back(good, generation)
+    await pool.close(1)
+
+
+async def test_in_a_crowd_connections_go_from_hand_to_hand(
+    bare_urls: DatabaseUrls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = await Pool.open(bare_urls.owner_dsn, Limits(1, 3, 10, 5), {})
+    through_asyncpg, release = 0, pool._release
+
+    async def count(conn: Connection) -> None:
+        nonlocal through_asyncpg
+        through_asyncpg += 1
+        await release(conn)
+
+    monkeypatch.setattr(pool, "_release", count)
+
+    async def borrow(number: int) -> None:
+        for _ in range(50):
+            async with pool.lend(None) as conn:
+                await conn.fetchval("select 1")
+        with pytest.raises(ValueError, match="its own"):
+            async with pool.lend(None):
+                raise ValueError("its own")
+
+    await asyncio.gather(*map(borrow, range(8)))
+    await pool.close(1)
+    # Eight that failed, and a few while the first connections were opened; not 400.
+    assert through_asyncpg < 100
+
+
+async def test_one_that_was_free_when_all_expired_is_not_kept(bare_urls: DatabaseUrls) -> None:
+    pool = await Pool.open(bare_urls.owner_dsn, Limits(2, 2, 10, 5), {})
+    for lent in [await pool.take(None), await pool.take(None)]:
+        await pool.give_back(*lent)
+    before = {id(conn) for conn, _ in pool._free}
+    expiring = asyncio.create_task(pool.expire())
+    await asyncio.sleep(0)
+    async with pool.lend(None) as conn:
+        assert id(conn) not in before
+    await expiring
+    await pool.close(1)
+
+
+async def test_who_is_cancelled_as_all_expire_loses_no_connection(bare_urls: DatabaseUrls) -> None:
+    pool = await Pool.open(bare_urls.owner_dsn, Limits(2, 2, 10, 0.5), {})
+    lent, (broken, _) = await pool.take(None), await pool.take(None)
+    await pool.give_back(*lent)
+    error = asyncpg.ReadOnlySQLTransactionError("a replica")
+    giving = asyncio.create_task(pool.give_back_after(error, broken))
+    await asyncio.sleep(0)
+    giving.cancel()
+    await asyncio.wait([giving])
+    async with pool.lend(None), pool.lend(None) as conn:
+        assert await conn.fetchval("select 1") == 1
+    await pool.close(1)
 
 
 async def test_a_quarter_of_the_connections_keeps_its_plans(bare_urls: DatabaseUrls) -> None:
@@ -338,6 +439,18 @@ async def test_closing_does_not_wait_for_ever(bare_urls: DatabaseUrls) -> None:
         started = time.monotonic()
         await database.close(timeout_seconds=0.1)
     assert time.monotonic() - started < 2
+
+
+async def test_closing_cuts_off_a_database_that_does_not_answer(bare_urls: DatabaseUrls) -> None:
+    pool = await Pool.open(bare_urls.owner_dsn, Limits(1, 1, 10, 5), {})
+    async with pool.lend(None) as conn:
+        pid: int = await conn.fetchval("select pg_backend_pid()")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        await pool.close(0.2)
+        assert pool._pool.get_size() == 0
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 async def test_a_database_without_pgvector_says_what_to_do(bare_urls: DatabaseUrls) -> None:
