@@ -71,7 +71,8 @@ class Soak:
     async def recall(self) -> float:
         async with self.database.read() as conn:
             (space,) = await recall.indexed(conn)
-            truths = await recall.truths(conn, space, 50, 10, seconds=60)
+            own = await recall.sample(conn, space["space_uid"], 50)
+            truths = await recall.truths(conn, space, own, 10, seconds=60)
             return await recall.share(conn, space, truths, 10, space["ef"])
 
     async def keep_on(self, name: str, work: Callable[[], Awaitable[None]], seconds: float) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc.aio
+import numpy as np
 import pytest
 import structlog.testing
 from asyncpg import Record
@@ -106,6 +107,13 @@ async def test_the_gauge_falls_when_an_index_loses_vectors_and_ef_is_not_raised_
     assert gauge(metrics, "knowledged_index_recall", small.space_uid) < 0.9
     assert gauge(metrics, "knowledged_index_ef", small.space_uid) == DEFAULT_EF
     assert (await small.row())["ef_reason"] == UNREACHED
+
+
+def test_what_is_asked_to_measure_lies_a_fifth_of_the_way_to_another_vector() -> None:
+    drawn = [np.array(vector, "<f4").tobytes() for vector in ([1, 0], [0, 1], [-2, 0])]
+    asked = [np.frombuffer(vector, "<f4").tolist() for vector in recall.as_asked(drawn)]
+    assert np.allclose(asked, [[0.4, 0], [0.2, 0.8], [-1.6, 0.2]])
+    assert recall.as_asked(drawn[:1]) == drawn[:1]
 
 
 async def test_ef_is_raised_until_recall_is_what_is_wanted(hard: Indexed) -> None:

@@ -1655,8 +1655,9 @@ class VectorIndex(_message.Message):
     ef_reason: Global___EfReason.ValueType
     """Why: DEFAULT, RAISED, LOWERED or UNREACHED."""
     recall: _builtins.float
-    """The share of the truly nearest 10 that searches of the collection's own vectors find by `ef`, as
-    it was measured last; not set before. 0 to 1.
+    """The share of the truly nearest 10 that searches find by `ef`, as it was measured last; not set
+    before. They ask for what lies a fifth of the way from one vector of the collection to another,
+    since what people ask for is harder to find than what is there. 0 to 1.
     """
     recall_query_count: _builtins.int
     """Queries of that measurement."""

@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import LiteralString
 from uuid import UUID
 
+import numpy as np
 from asyncpg import Record
 
 from knowledged.database import Connection
@@ -15,6 +16,8 @@ from knowledged.store.filter_sql import Condition
 from knowledged.store.search import Plan, Query
 
 EVERYTHING = Condition("true", [])
+# How far towards another vector a question lies: measured in docs/decisions/0019.
+ASIDE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +92,14 @@ class Truth:
 
 
 async def truths(
-    conn: Connection, space: Record, most: int, limit: int, seconds: float
+    conn: Connection, space: Record, vectors: Sequence[bytes], limit: int, seconds: float
 ) -> list[Truth]:
-    """Of vectors drawn by chance, by comparing with all: `most`, or fewer if they take longer
-    than so long, but a fifth of them."""
+    """Of the vectors, by comparing with all; of fewer if they take longer than so long, but of a
+    fifth of them."""
     until, found = time.perf_counter() + seconds, list[Truth]()
-    for vector in await sample(conn, space["space_uid"], most):
+    for vector in vectors:
         found.append(Truth(vector, await _nearest(conn, space, vector, limit, None)))
-        if len(found) >= most // 5 and time.perf_counter() > until:
+        if len(found) >= len(vectors) // 5 and time.perf_counter() > until:
             break
     return found
 
@@ -134,6 +137,17 @@ SAMPLE: LiteralString = """
 async def sample(conn: Connection, space_uid: UUID, size: int) -> list[bytes]:
     """Vectors of a space, drawn by chance."""
     return [row["embedding"] for row in await conn.fetch(SAMPLE, space_uid, size)]
+
+
+def as_asked(drawn: Sequence[bytes]) -> list[bytes]:
+    """Vectors drawn by chance, each moved a fifth of the way towards the next.
+
+    A space's own vectors are easy: each is its own nearest. What people ask lies between them,
+    where a walk through the graph ends early more often.
+    """
+    vectors = np.frombuffer(b"".join(drawn), "<f4").reshape(len(drawn), -1)
+    moved = vectors + ASIDE * (np.roll(vectors, 1, axis=0) - vectors)
+    return [vector.tobytes() for vector in moved.astype("<f4")]
 
 
 async def compare(

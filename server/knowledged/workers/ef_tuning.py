@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 
 DEFAULT, RAISED, LOWERED, UNREACHED = 1, 2, 3, 4
-# As the column has it: what the better graph needs at 100,000 chunks. It never goes below by
-# itself: the queries of callers are harder than a space's own vectors.
+# As the column has it. It never goes below by itself: what callers ask may be harder than what is
+# asked to measure.
 DEFAULT_EF = 40
 
 _STEPS = (10, 15, 20, 30, 40, 60, 80, 120, 160, 240, 320, 400, 480, 640, 800, 1_000)

@@ -75,9 +75,11 @@ class RecallWatch:
             return await self._tune(conn, space)
 
     async def _tune(self, conn: Connection, space: Record) -> bool:
-        truths = await recall.truths(conn, space, _SAMPLE, _LIMIT, _SAMPLE_SECONDS)
-        if not truths:
+        drawn = await recall.sample(conn, space["space_uid"], _SAMPLE)
+        if not drawn:
             return False
+        asked = recall.as_asked(drawn)
+        truths = await recall.truths(conn, space, asked, _LIMIT, _SAMPLE_SECONDS)
         now = Tuned(*(space[name] for name in ("ef", "ef_reason", "low_rounds", "ample_rounds")))
         share_at = partial(recall.share, conn, space, truths, _LIMIT)
         after = await tuned(now, self._wanted, share_at)
