@@ -46,7 +46,8 @@ class Bm25:
 
 def by_words(corpus: Corpus, texts: Sequence[str]) -> list[list[str]]:
     index = Bm25(corpus.texts)
-    return [_best(corpus, index.scores(text)[None])[0] for text in texts]
+    # What shares no word with the question is no hit.
+    return [_best(corpus, index.scores(text)[None], above=0)[0] for text in texts]
 
 
 def by_ranks(*legs: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -60,10 +61,12 @@ def by_ranks(*legs: Sequence[Sequence[str]]) -> list[list[str]]:
     return fused
 
 
-def _best(corpus: Corpus, scores: NDArray[np.float64] | Vectors) -> list[list[str]]:
+def _best(
+    corpus: Corpus, scores: NDArray[np.float64] | Vectors, above: float = -math.inf
+) -> list[list[str]]:
     order = np.argsort(-scores, axis=1, kind="stable")[:, :100]
     return [
-        [corpus.ids[place] for place in places if row[place] > 0]
+        [corpus.ids[place] for place in places if row[place] > above]
         for places, row in zip(order, scores, strict=True)
     ]
 
