@@ -116,7 +116,7 @@ class _Sent:
     """Rows on their way, which asyncpg takes as it sends them; with the last one it ends the batch,
     in the same turn of the event loop."""
 
-    def __init__(self, rows: Iterable[Sequence[object]]) -> None:
+    def __init__(self, rows: Sequence[Sequence[object]]) -> None:
         self._rows = rows
         self._under_way = False
         self._stopped: asyncio.Future[Any] | None = None

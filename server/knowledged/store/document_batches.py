@@ -50,6 +50,6 @@ async def delete(conn: Connection, deletions: Sequence[Parameters]) -> None:
 async def _run(
     conn: Connection, statement: LiteralString, parameters: Sequence[Parameters]
 ) -> None:
-    rows = await fetch_each(conn, statement, parameters) if parameters else []
+    rows = await fetch_each(conn, statement, parameters)
     if not all(row["done"] for row in rows) or len(rows) != len(parameters):
         raise NotWritten
