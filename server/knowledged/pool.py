@@ -4,8 +4,9 @@ Borrowing from asyncpg and giving back takes a task, two timers and some 25 µs 
 a connection lies ready. So one that comes back in order goes to who waits longest, or stays on the
 list, and asyncpg is asked only for one more, and told when something went wrong.
 
-Nothing may set session state on a lent connection: giving it back sends no reset query, which saves
-a round trip a call. Session settings come by `alter role` in the migrations, or with the pool.
+Nothing may set session state on a lent connection: giving it back in order sends nothing, which
+saves a round trip a call. Session settings come by `alter role` in the migrations, or with the
+pool.
 """
 
 import asyncio

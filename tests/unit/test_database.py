@@ -1,9 +1,7 @@
 """The pool: cancelled callers, exhaustion, lost connections, read-only nodes."""
 
 import asyncio
-import os
 import shutil
-import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +12,10 @@ import asyncpg
 import pytest
 
 from cluster import DatabaseUrls, open_database
-from knowledged.connection import Connection, connect, fetch_each
+from knowledged.connection import connect, fetch_each
 from knowledged.database import Database
 from knowledged.embedded import embedded_postgres
 from knowledged.errors import Code, Overloaded, Unavailable
-from knowledged.pool import Limits, Pool
 
 SLOW = "select pg_sleep(20)"
 
@@ -224,75 +221,6 @@ async def test_what_a_cancelled_call_asked_asyncpg_for_goes_on_to_others(
     await database.close()
 
 
-async def test_who_waits_meanwhile_takes_one_that_lies_free(bare_urls: DatabaseUrls) -> None:
-    pool = await Pool.open(bare_urls.owner_dsn, Limits(2, 2, 10, 5), {})
-    (failed, _), (good, generation) = await pool.take(None), await pool.take(None)
-    waiting = asyncio.create_task(pool.take(None))
-    await asyncio.sleep(0)
-    # All in one turn: asyncpg's goes to a newcomer, and the other one comes back for nobody.
-    await pool.give_back_after(ValueError(), failed)
-    newcomer = await pool.take(None)
-    await pool.give_back(good, generation)
-    assert (await asyncio.wait_for(waiting, 2))[0] is good
-    await pool.give_back(*newcomer)
-    await pool.give_back(good, generation)
-    await pool.close(1)
-
-
-async def test_in_a_crowd_connections_go_from_hand_to_hand(
-    bare_urls: DatabaseUrls, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pool = await Pool.open(bare_urls.owner_dsn, Limits(3, 3, 10, 5), {})
-    through_asyncpg, release = 0, pool._release
-
-    async def count(conn: Connection) -> None:
-        nonlocal through_asyncpg
-        through_asyncpg += 1
-        await release(conn)
-
-    monkeypatch.setattr(pool, "_release", count)
-
-    async def borrow(number: int) -> None:
-        for _ in range(50):
-            async with pool.lend(None) as conn:
-                await conn.fetchval("select 1")
-        with pytest.raises(ValueError, match="its own"):
-            async with pool.lend(None):
-                raise ValueError("its own")
-
-    await asyncio.gather(*map(borrow, range(8)))
-    await pool.close(1)
-    # Eight that failed, and the few that came back while somebody asked for those; not 400.
-    assert through_asyncpg < 100
-
-
-async def test_one_that_was_free_when_all_expired_is_not_kept(bare_urls: DatabaseUrls) -> None:
-    pool = await Pool.open(bare_urls.owner_dsn, Limits(2, 2, 10, 5), {})
-    for lent in [await pool.take(None), await pool.take(None)]:
-        await pool.give_back(*lent)
-    before = {id(conn) for conn, _ in pool._free}
-    expiring = asyncio.create_task(pool.expire())
-    await asyncio.sleep(0)
-    async with pool.lend(None) as conn:
-        assert id(conn) not in before
-    await expiring
-    await pool.close(1)
-
-
-async def test_who_is_cancelled_as_all_expire_loses_no_connection(bare_urls: DatabaseUrls) -> None:
-    pool = await Pool.open(bare_urls.owner_dsn, Limits(2, 2, 10, 5), {})
-    lent, (broken, _) = await pool.take(None), await pool.take(None)
-    await pool.give_back(*lent)
-    error = asyncpg.ReadOnlySQLTransactionError("a replica")
-    giving = asyncio.create_task(pool.give_back_after(error, broken))
-    await asyncio.sleep(0)
-    giving.cancel()
-    await asyncio.wait([giving])
-    async with pool.lend(None), pool.lend(None) as conn:
-        assert await conn.fetchval("select 1") == 1
-    await pool.close(1)
-
-
 async def test_a_quarter_of_the_connections_keeps_its_plans(bare_urls: DatabaseUrls) -> None:
     database = await Database.connect(
         bare_urls.server_dsn,
@@ -439,18 +367,6 @@ async def test_closing_does_not_wait_for_ever(bare_urls: DatabaseUrls) -> None:
         started = time.monotonic()
         await database.close(timeout_seconds=0.1)
     assert time.monotonic() - started < 2
-
-
-async def test_closing_cuts_off_a_database_that_does_not_answer(bare_urls: DatabaseUrls) -> None:
-    pool = await Pool.open(bare_urls.owner_dsn, Limits(1, 1, 10, 5), {})
-    async with pool.lend(None) as conn:
-        pid: int = await conn.fetchval("select pg_backend_pid()")
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        await pool.close(0.2)
-        assert pool._pool.get_size() == 0
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 async def test_a_database_without_pgvector_says_what_to_do(bare_urls: DatabaseUrls) -> None:
