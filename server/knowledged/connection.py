@@ -1,7 +1,7 @@
 """A database connection as the type checker sees it: asyncpg ships no types."""
 
 import asyncio
-from collections.abc import AsyncIterable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, cast
 
@@ -76,15 +76,29 @@ async def connect(
     database: str | None = None,
     connect_timeout_seconds: float = 10.0,
     command_timeout_seconds: float | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> Connection:
-    """A connection of its own, outside every pool. `database` overrides the one of the DSN."""
+    """A connection of its own, outside every pool. `database` overrides the one of the DSN; the
+    session has `settings` from the start."""
     connecting = cast(Any, asyncpg.connect)
     return await connecting(
         dsn,
         database=database,
         timeout=connect_timeout_seconds,
         command_timeout=command_timeout_seconds,
+        server_settings=settings,
     )
+
+
+async def connect_with(
+    dsn: str, settings: Mapping[str, str], *, command_timeout_seconds: float
+) -> Connection:
+    """As `connect`; without the settings behind a pooler that lets nobody ask for them."""
+    timeout = command_timeout_seconds
+    try:
+        return await connect(dsn, command_timeout_seconds=timeout, settings=settings)
+    except asyncpg.ProtocolViolationError:
+        return await connect(dsn, command_timeout_seconds=timeout)
 
 
 async def fetch_each(

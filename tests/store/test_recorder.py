@@ -17,7 +17,8 @@ from knowledged.connection import Connection, connect
 from knowledged.errors import Code, Unavailable
 from knowledged.interceptors.audit import Auditing
 from knowledged.interceptors.occurrence import Occurrence
-from knowledged.interceptors.recorder import Recorder
+from knowledged.interceptors.recorder import PLANS, Recorder
+from knowledged.store import audit_events
 
 COUNT: LiteralString = """
     select count(*) from knowledge.audit_event e
@@ -241,3 +242,17 @@ async def test_the_serving_role_cannot_change_or_remove_events(database_urls: Da
     await conn.close()
     assert len(refused) == 5 * len(tables)
     assert await written(database_urls) == 1
+
+
+async def test_thousands_of_events_at_once_are_not_compared_each_with_each(
+    database_urls: DatabaseUrls,
+) -> None:
+    conn = await connect(database_urls.server_dsn, settings=PLANS)
+    try:
+        await conn.execute(f"prepare append as {audit_events.APPEND}")
+        plan = await conn.fetch("explain execute append('{}')")
+    finally:
+        await conn.close()
+    joins = [line for (line,) in plan if "Join" in line or "Loop" in line]
+    assert joins
+    assert not any("Nested Loop" in line for line in joins)

@@ -71,7 +71,7 @@ class LocalEmbedder:
 
     def count_tokens(self, text: str) -> int:
         """See Embedder.count_tokens. At most 0.4 µs a character, mostly a tenth."""
-        return self._tokenizer.count([text])[0]
+        return self._tokenizer.count_one(text)
 
     async def close(self) -> None:
         """See Embedder.close. Waits for the batch that runs."""

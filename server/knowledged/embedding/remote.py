@@ -90,7 +90,7 @@ class RemoteEmbedder:
 
     def count_tokens(self, text: str) -> int:
         """See Embedder.count_tokens; by the local tokenizer, so roughly for another vocabulary."""
-        return self._tokenizer.count([text])[0]
+        return self._tokenizer.count_one(text)
 
     @property
     def seconds_away(self) -> float:

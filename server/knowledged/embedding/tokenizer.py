@@ -37,6 +37,11 @@ class TextTokenizer:
         told = (len(encoding) for encoding in self._encodings(unsure))
         return [next(told) if count is None else count for count in counts]
 
+    def count_one(self, text: str) -> int:
+        """As `count`, of one text."""
+        count = self._words.count(text)
+        return self.count([text])[0] if count is None else count
+
     def encode(self, texts: Sequence[str], max_length: int) -> list[TokenIds]:
         """The ids of each text, special ones included, at most `max_length` of them."""
         return [self._ids(encoding, max_length) for encoding in self._encodings(texts)]

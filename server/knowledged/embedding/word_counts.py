@@ -18,7 +18,8 @@ _LONGEST_WORD = 40
 class WordCounts:
     """How many tokens the words of a text have, each asked of the tokenizer once.
 
-    Splitting by a regular expression and adding up takes a tenth of tokenizing the whole text.
+    What stands between spaces is known by itself, too, since nothing splits a text as fast as
+    they do: together that takes a thirtieth of tokenizing the whole text.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -30,11 +31,11 @@ class WordCounts:
         """The tokens of the text; None where only the tokenizer itself can tell."""
         if self._tells_not(text):
             return None
-        words, known = _WORDS.findall(text), self._tokens
+        parts = text.split()
         try:
-            return sum([known[word] for word in words])
+            return sum(map(self._tokens.__getitem__, parts))
         except KeyError:
-            return sum(map(self._of_word, words))
+            return sum(map(self._of_part, parts))
 
     def _tells_not(self, text: str) -> bool:
         if self._added is None or not text.isascii():
@@ -43,6 +44,13 @@ class WordCounts:
         if not text.isprintable() and _CONTROL.search(text):
             return True
         return "[" in text and any(added in text for added in self._added)
+
+    def _of_part(self, part: str) -> int:
+        count = self._tokens.get(part)
+        if count is None:
+            count = sum(map(self._of_word, _WORDS.findall(part)))
+            self._keep(part, count)
+        return count
 
     def _of_word(self, word: str) -> int:
         count = self._tokens.get(word)

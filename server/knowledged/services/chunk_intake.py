@@ -172,6 +172,8 @@ class ChunkIntake:
     ) -> list[Given | Outcome]:
         """With vectors for those that bring none; these fail if their text cannot be embedded."""
         given = [each for each in read if isinstance(each, Given)]
+        if all(each.row.embedding is not None for each in given):
+            return list(read)
         chunks = GivenChunks(self._supplies.text, space)
         try:
             rows = iter(await chunks.embedded([each.row for each in given], self._call.left))

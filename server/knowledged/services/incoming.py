@@ -8,20 +8,24 @@ from typing import Any, TypeVar
 BATCH_BYTES = 4 * 1024 * 1024
 T = TypeVar("T")
 
+# A stream's first batch is so much smaller than those that follow: until it is prepared nothing is
+# settled, and PostgreSQL has nothing to do.
+_FIRST_SHARE = 5
 # Messages that come after a shorter pause than this belong together.
 _PAUSE_SECONDS = 0.02
 
 
 class Incoming:
-    """Holds one batch at most, `most` items or those that pass `BATCH_BYTES` together, and what
-    the last message has beyond it. `items` tells the items of a message."""
+    """Holds one batch at most, `most` items (of the first a fifth) or those that pass `BATCH_BYTES`
+    together, and what the last message has beyond it. `items` tells the items of a message."""
 
     def __init__(
         self, messages: AsyncGenerator[Any], items: Callable[[Any], Sequence[Any]], most: int
     ) -> None:
         self._messages = messages
         self._items = items
-        self._most = most
+        self._most = max(1, most // _FIRST_SHARE)
+        self._most_later = most
         self._ended = False
         self._held: list[Any] = []
         self._bytes = 0
@@ -72,6 +76,7 @@ class Incoming:
 
     def _take(self) -> list[Any]:
         batch, self._held, self._bytes = self._held[: self._most], self._held[self._most :], 0
+        self._most = self._most_later
         if not self._ended:
             self._whole.clear()
             if not self._held:

@@ -17,12 +17,11 @@ from knowledged.call import Call
 from knowledged.checks import Checks
 from knowledged.database import Connection
 from knowledged.errors import Conflict, DomainError, Invalid, Violation, WrongState, status_of
-from knowledged.services import pack
 from knowledged.services.incoming import Incoming, one_ahead
 from knowledged.services.intake_events import IntakeEvents
 from knowledged.services.supplies import Supplies
 from knowledged.store import audit_events, intake_sessions
-from knowledged.store.intake_sessions import Outcome, Session, SessionKey, State
+from knowledged.store.intake_sessions import Outcome, Session, SessionKey, State, Totals
 
 BATCH_ITEMS = 100
 _ACKS_AT_A_TIME = 50
@@ -110,6 +109,7 @@ class Intake:
         self._batch_items = batch_items
         self._credit = 4 * batch_items
         self._settled = self._read = session.resume_after
+        self._totals: Totals | None = None
         # Of what is settled and not told yet, by the batches' last sequences.
         self._told: dict[int, pb.IntakeAcks] = {}
 
@@ -157,6 +157,8 @@ class Intake:
                     yield acks
 
     async def _missed(self, acknowledged: int) -> list[pb.IntakeAcks]:
+        if self._session.is_new:
+            return []
         async with self._supplies.database.read(self._call.left) as conn:
             uid = self._session.session_uid
             former = await intake_sessions.outcomes(conn, uid, acknowledged)
@@ -176,8 +178,7 @@ class Intake:
                 yield await items.prepare(batch)
 
     async def finished(self) -> pb.IntakeFinished:
-        async with self._supplies.database.read(self._call.left) as conn:
-            counts = await intake_sessions.counts(conn, self._session.session_uid)
+        counts = self._totals or await self._former_totals()
         return pb.IntakeFinished(
             last_sequence=self._settled,
             created_count=counts[State.CREATED],
@@ -186,6 +187,11 @@ class Intake:
             duplicate_count=counts[State.DUPLICATE],
             failed_count=counts[State.FAILED],
         )
+
+    async def _former_totals(self) -> Totals:
+        """Of a stream that brought nothing."""
+        async with self._supplies.database.read(self._call.left) as conn:
+            return await intake_sessions.counts(conn, self._session.session_uid)
 
     def _items(self, message: Any) -> Sequence[Any]:
         """The items of a message, each with the sequence that follows; Invalid for any other."""
@@ -213,12 +219,13 @@ class Intake:
         kept = zlib.compress(acks.SerializeToString(), 1)
         if storing:
             await storing
-        if not await intake_sessions.advance(conn, self._session, outcomes, kept, self._credit):
+        totals = await intake_sessions.advance(conn, self._session, outcomes, kept, self._credit)
+        if totals is None:
             message = "another stream goes on with this session"
             raise Conflict(message, reason="CONCURRENT_CHANGE")
         if entries := self._events.entries(outcomes):
             await audit_events.append(conn, entries)
-        self._settled, self._told[last] = last, acks
+        self._settled, self._totals, self._told[last] = last, totals, acks
 
 
 def _arguments_hash(start: Any) -> bytes:
@@ -248,20 +255,27 @@ def _read_acks(kept: bytes) -> Sequence[pb.IntakeAck]:
 async def _acks(outcomes: Sequence[Outcome]) -> pb.IntakeAcks:
     acks = pb.IntakeAcks()
     for first in range(0, len(outcomes), _ACKS_AT_A_TIME):
-        acks.acks.extend(map(_ack, outcomes[first : first + _ACKS_AT_A_TIME]))
+        for outcome in outcomes[first : first + _ACKS_AT_A_TIME]:
+            _fill_ack(acks.acks.add(), outcome)
         await asyncio.sleep(0)
     return acks
 
 
 def _ack(outcome: Outcome) -> pb.IntakeAck:
-    ack = pb.IntakeAck(
-        sequence=outcome.sequence,
-        state=pb.IntakeState.ValueType(outcome.state),
-        name=outcome.resource,
-        revision=outcome.revision,
-        receipt=pack.receipt(outcome.receipt),
-    )
+    ack = pb.IntakeAck()
+    _fill_ack(ack, outcome)
+    return ack
+
+
+def _fill_ack(ack: pb.IntakeAck, outcome: Outcome) -> None:
+    """Filled in where it stands, as there are many: putting messages together copies each."""
+    ack.sequence = outcome.sequence
+    ack.state = pb.IntakeState.ValueType(outcome.state)
+    ack.name = outcome.resource
+    ack.revision = outcome.revision
+    if outcome.receipt is not None:
+        ack.receipt.event_id = outcome.receipt.event_id
+        ack.receipt.leaf_hash = outcome.receipt.leaf_hash
     if outcome.state is State.FAILED:
         ack.error.code = outcome.code
         ack.error.reason, ack.error.message = outcome.reason, outcome.message
-    return ack

@@ -24,6 +24,10 @@ class State(IntEnum):
     FAILED = 5
 
 
+# How many items ended how.
+Totals = dict[State, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of an item; of a FAILED one why, as the status of a call."""
@@ -54,6 +58,11 @@ class Session:
     session_uid: UUID
     stream_number: int
     resume_after: int
+
+    @property
+    def is_new(self) -> bool:
+        """No stream came before this one."""
+        return self.stream_number == 1
 
 
 OPEN: LiteralString = """
@@ -131,7 +140,9 @@ ADVANCE: LiteralString = """
                failed_count = failed_count + ($5::int[])[5],
                expire_time = now() + interval '24 hours'
          where session_uid = $1::uuid and stream_number = $2::int
-        returning session_uid
+        returning session_uid,
+                  array[created_count, updated_count, unchanged_count, duplicate_count,
+                        failed_count] as counts
     ),
     acks as (
         insert into knowledge.intake_acks (session_uid, last_sequence, acks)
@@ -144,17 +155,18 @@ ADVANCE: LiteralString = """
          using session
          where a.session_uid = session.session_uid and a.last_sequence <= $3::bigint - $4::bigint
     )
-    select exists (select from session)
+    select counts from session
 """
 
 
 async def advance(
     conn: Connection, session: Session, settled: Sequence[Outcome], acks: bytes, kept: int
-) -> bool:
-    """Adds outcomes, at least one, with their acks, and keeps those of the last `kept`; False if
-    another stream has taken over. Runs in the transaction that writes the items."""
+) -> Totals | None:
+    """Adds outcomes, at least one, with their acks, and keeps those of the last `kept`; how many
+    items of the session ended how by then, None if another stream has taken over. Runs in the
+    transaction that writes the items."""
     counts = Counter([outcome.state for outcome in settled])
-    return await conn.fetchval(
+    found = await conn.fetchval(
         ADVANCE,
         session.session_uid,
         session.stream_number,
@@ -163,6 +175,7 @@ async def advance(
         [counts[state] for state in State],
         acks,
     )
+    return _totals(found) if found else None
 
 
 COUNTS: LiteralString = """
@@ -172,10 +185,13 @@ COUNTS: LiteralString = """
 """
 
 
-async def counts(conn: Connection, session_uid: UUID) -> dict[State, int]:
+async def counts(conn: Connection, session_uid: UUID) -> Totals:
     """How many items of the session ended how."""
-    found = await conn.fetchval(COUNTS, session_uid)
-    return dict(zip(State, found or [0] * len(State), strict=True))
+    return _totals(await conn.fetchval(COUNTS, session_uid) or [0] * len(State))
+
+
+def _totals(found: Sequence[int]) -> Totals:
+    return dict(zip(State, found, strict=True))
 
 
 FORGET: LiteralString = """
