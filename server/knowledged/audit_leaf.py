@@ -26,6 +26,7 @@ NO_COLLECTION = UUID(int=0)
 _HEAD = struct.Struct(">16sqBBB16sI")
 _SHORT = struct.Struct(">H")
 _LONG = struct.Struct(">I")
+_UID = _LONG.pack(36)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -87,9 +88,8 @@ class Payload:
 
     def encode(self) -> bytes:
         texts = (self.actor, self.on_behalf_of, self.purpose, self.peer, self.call_id)
-        uids = tuple(str(uid) for uid in self.returned_uids)
-        lists = (self.resources, self.subject_ids, uids)
-        return VERSION + b"".join(map(_text, texts)) + b"".join(map(_texts, lists))
+        lists = _texts(self.resources) + _texts(self.subject_ids) + _uids(self.returned_uids)
+        return VERSION + b"".join(map(_text, texts)) + lists
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
@@ -172,6 +172,11 @@ def _text(text: str) -> bytes:
 
 def _texts(texts: tuple[str, ...]) -> bytes:
     return _LONG.pack(len(texts)) + b"".join(map(_text, texts))
+
+
+def _uids(uids: tuple[UUID, ...]) -> bytes:
+    """As `_texts` has their texts, which are of one length."""
+    return _LONG.pack(len(uids)) + b"".join([_UID + str(uid).encode() for uid in uids])
 
 
 class _Reader:

@@ -8,7 +8,14 @@ from google.protobuf.struct_pb2 import Struct, Value
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from knowledged.services.json_struct import fill, json_value, json_values, to_json
+from knowledged.services import json_struct
+from knowledged.services.json_struct import (
+    fill,
+    fill_from_text,
+    json_value,
+    json_values,
+    to_json,
+)
 
 # A busy machine is no reason to fail.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -50,6 +57,32 @@ def test_json_comes_back_as_it_went_in(json: dict[str, object]) -> None:
 def test_a_struct_comes_back_as_it_went_in(json: dict[str, object]) -> None:
     struct = struct_of(json)
     assert struct_of(to_json(struct)) == struct
+
+
+@unhurried
+@given(OBJECTS)
+def test_a_struct_from_a_text_is_that_of_its_object(json: dict[str, object]) -> None:
+    for _ in ("made", "kept"):
+        struct = Struct()
+        fill_from_text(struct, orjson.dumps(json).decode())
+        assert struct == struct_of(json)
+
+
+def test_a_struct_from_a_kept_text_is_the_callers_own() -> None:
+    first, second = Struct(), Struct()
+    fill_from_text(first, '{"year": 2026}')
+    first["year"] = 1
+    fill_from_text(second, '{"year": 2026}')
+    assert second["year"] == 2026
+
+
+def test_a_long_text_is_read_each_time() -> None:
+    json = {"note": "x" * 1_000}
+    before = json_struct._wire.cache_info()
+    struct = Struct()
+    fill_from_text(struct, orjson.dumps(json).decode())
+    assert struct == struct_of(json)
+    assert json_struct._wire.cache_info() == before
 
 
 @pytest.mark.parametrize(

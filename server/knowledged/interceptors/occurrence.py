@@ -99,13 +99,14 @@ def action_of(method: Method) -> str:
     return f"{noun if noun.endswith('s') else noun + 's'}.{verb.lower()}"
 
 
-@dataclass(slots=True)
-class _Shown:
-    """Something that was shown, so many times: a document once for each of its chunks."""
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What goes into one event of a reading: `count` things were shown of the documents `uids`."""
 
-    uid: UUID
+    names: Sequence[str]
     subject_ids: Sequence[str]
-    count: int = 0
+    uids: Sequence[UUID]
+    count: int
 
 
 def events_of(what: Occurrence) -> list[Event]:
@@ -115,24 +116,24 @@ def events_of(what: Occurrence) -> list[Event]:
     """
     readings = what.readings or (Reading(what.collection_uid, ()),)
     return [
-        _event(what, reading.collection_uid, names, shown)
+        _event(what, reading.collection_uid, part)
         for reading in readings
-        for names, shown in _parts(_asked_of(what, reading.collection_uid), _grouped(reading.shown))
+        for part in _parts(_asked_of(what, reading.collection_uid), reading.shown)
     ]
 
 
-def _parts(
-    names: Sequence[str], shown: Sequence[_Shown]
-) -> Iterable[tuple[Sequence[str], Sequence[_Shown]]]:
-    """What goes into each event: nearly always all into one."""
-    subjects = [subject for each in shown for subject in each.subject_ids]
-    if _surely_fit(names) and _surely_fit(subjects, len(shown)):
-        return [(names, shown)]
-    return zip_longest(
+def _parts(names: Sequence[str], shown: Sequence[Shown]) -> list[_Part]:
+    """Nearly always one."""
+    uids = tuple(dict.fromkeys([uid for uid, _ in shown]))
+    subjects = tuple(dict.fromkeys([each for _, subject_ids in shown for each in subject_ids]))
+    if _surely_fit(names) and _surely_fit(subjects, len(uids)):
+        return [_Part(names, subjects, uids, len(shown))]
+    split = zip_longest(
         _split(names, lambda name: (name,)),
-        _split(shown, lambda each: (str(each.uid), *each.subject_ids)),
+        _split(_grouped(shown), lambda each: (str(each.uid), *each.subject_ids)),
         fillvalue=(),
     )
+    return [_part_of(some, groups) for some, groups in split]
 
 
 def _surely_fit(texts: Sequence[str], uids: int = 0) -> bool:
@@ -141,28 +142,44 @@ def _surely_fit(texts: Sequence[str], uids: int = 0) -> bool:
     return count <= _MOST_TEXTS and 4 * count + most <= _MOST_BYTES
 
 
-def _grouped(shown: Sequence[Shown]) -> list[_Shown]:
-    groups: dict[UUID, _Shown] = {}
+@dataclass(slots=True)
+class _Group:
+    """A document that was shown so many times, once for each of its chunks."""
+
+    uid: UUID
+    subject_ids: Sequence[str]
+    count: int = 0
+
+
+def _grouped(shown: Sequence[Shown]) -> list[_Group]:
+    groups: dict[UUID, _Group] = {}
     for uid, subject_ids in shown:
         group = groups.get(uid)
         if group is None:
-            group = groups[uid] = _Shown(uid, subject_ids)
+            group = groups[uid] = _Group(uid, subject_ids)
         group.count += 1
     return list(groups.values())
 
 
-def _event(
-    what: Occurrence, collection_uid: UUID | None, names: Sequence[str], shown: Sequence[_Shown]
-) -> Event:
+def _part_of(names: Sequence[str], groups: Sequence[_Group]) -> _Part:
+    return _Part(
+        names,
+        tuple(dict.fromkeys(subject for each in groups for subject in each.subject_ids)),
+        tuple(each.uid for each in groups),
+        sum(each.count for each in groups),
+    )
+
+
+def _event(what: Occurrence, collection_uid: UUID | None, part: _Part) -> Event:
     payload = Payload(
         what.actor,
         what.on_behalf_of,
         what.purpose,
         what.peer,
         what.call_id,
-        tuple(names),
-        tuple(dict.fromkeys(subject for each in shown for subject in each.subject_ids)),
-        tuple(each.uid for each in shown),
+        tuple(part.names),
+        tuple(part.subject_ids),
+        tuple(part.uids),
     )
     return Event(
         uuid7(),
@@ -171,7 +188,7 @@ def _event(
         what.outcome,
         what.code,
         collection_uid,
-        what.count or sum(each.count for each in shown),
+        what.count or part.count,
         what.rpc,
         what.action,
         payload,

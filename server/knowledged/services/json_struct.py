@@ -1,11 +1,18 @@
 """google.protobuf.Struct to and from JSON: whole doubles become integers, exact to 2^53."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import cast
 
+import orjson
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 
 from knowledged.checks import LARGEST_EXACT_INTEGER
+
+# Of objects that come again and again, such as a source and a year, the wire form is kept: at most
+# so many, in some 2 MB.
+_KEPT = 2_048
+_LONGEST_KEPT_CHARACTERS = 512
 
 
 def to_json(struct: Struct) -> dict[str, object]:
@@ -44,6 +51,21 @@ def fill(struct: Struct, json: Mapping[str, object]) -> None:
             fields[key].number_value = cast("float", value)
         else:
             fill_value(fields[key], value)
+
+
+def fill_from_text(struct: Struct, json: str) -> None:
+    """Writes a JSON object, given as its text, into an empty Struct."""
+    if len(json) <= _LONGEST_KEPT_CHARACTERS:
+        struct.MergeFromString(_wire(json))
+    else:
+        fill(struct, orjson.loads(json))
+
+
+@lru_cache(_KEPT)
+def _wire(json: str) -> bytes:
+    struct = Struct()
+    fill(struct, orjson.loads(json))
+    return struct.SerializeToString()
 
 
 def _number(number: float) -> object:

@@ -24,7 +24,7 @@ from knowledged.ledger.checkpoint import origin_of
 from knowledged.ledger.checks import Fault
 from knowledged.ledger.verifier import Report
 from knowledged.names import AUDIT_EVENTS, collection_name
-from knowledged.services.json_struct import fill
+from knowledged.services.json_struct import fill, fill_from_text
 from knowledged.store.audit import AuditEvent
 from knowledged.store.chunks import Chunk
 from knowledged.store.collections import Collection, Sizes
@@ -169,7 +169,7 @@ def _fill_chunk(chunk: ChunkMessage, row: Record, document_name: str) -> None:
     if row["embedding"] is not None:
         chunk.embedding.f32_le = row["embedding"]
     if row["chunk_metadata"]:
-        fill(chunk.metadata, row["chunk_metadata"])
+        fill_from_text(chunk.metadata, row["chunk_metadata"])
 
 
 def _fill_document(document: DocumentMessage, row: Record, name: str) -> None:
@@ -182,7 +182,7 @@ def _fill_document(document: DocumentMessage, row: Record, name: str) -> None:
     if row["labels"]:
         document.labels.update(row["labels"])
     if row["metadata"]:
-        fill(document.metadata, row["metadata"])
+        fill_from_text(document.metadata, row["metadata"])
 
 
 def audit_event(row: AuditEvent) -> AuditEventMessage:

@@ -97,12 +97,13 @@ SETTING: LiteralString = """
 
 PARTS: LiteralString = """
            k.chunk_uid, k.chunk_id, k.content, k.token_count,
-           -- Most have none, and null is cheaper to read than an empty object.
-           nullif(k.metadata, '{}') as chunk_metadata,
+           -- As texts, since many are alike, and whoever packs them keeps what he made of the last
+           -- ones. Some have none, and null is cheaper to read than an empty object.
+           nullif(k.metadata, '{}')::text as chunk_metadata,
            s.ordinal, s.start_offset, s.end_offset, hit.embedding,
            d.document_uid, d.document_id, d.title, d.mime_type,
            d.source_uri, d.revision,
-           nullif(d.metadata, '{}') as metadata, nullif(d.labels, '{}') as labels,
+           nullif(d.metadata, '{}')::text as metadata, nullif(d.labels, '{}') as labels,
            nullif(d.subject_ids, '{}') as subject_ids
       from hit
       join knowledge.chunk k on k.chunk_uid = hit.chunk_uid
