@@ -18,6 +18,7 @@ from benchmarks import (
     processes,
     quality,
     question_sets,
+    replicas,
     rows,
     search_rows,
     writing,
@@ -99,8 +100,10 @@ def _speed(*, short: bool) -> list[Row]:
             place = asyncio.run(place_of(service.dsn, "bench"))
             bench = Bench(apart, service, place, corpus, vectors, size.rounds, size.seconds)
             return [
+                *rows.search_rows(bench, "≥ 0.50"),
+                *([] if short else replicas.replica_rows(bench)),
                 *_rows(bench, size),
-                *auditing.audit_rows(bench, folder),
+                *auditing.audit_rows(bench),
                 *ingesting.ingest_rows(apart, service, size.rounds),
                 ingesting.bulk_row(apart, service, size.loaded),
                 *_ledger_rows(size),
@@ -115,13 +118,12 @@ def _searches() -> list[Row]:
         _fill(service, corpus)
         place = asyncio.run(place_of(service.dsn, "bench"))
         bench = Bench(apart, service, place, corpus, vectors, LARGE.rounds, LARGE.seconds)
-        return search_rows.rows(bench, folder)
+        return search_rows.rows(bench)
 
 
 def _rows(bench: Bench, size: Size) -> list[Row]:
-    """Searches first: writing leaves rows behind that they would meet."""
+    """Reading first: writing leaves rows behind that it would meet."""
     return [
-        *rows.search_rows(bench, "≥ 0.50"),
         *rows.filter_rows(bench, "chunk_metadata.share", "declared"),
         *rows.document_rows(bench),
         listing.list_row(bench, size.listed),

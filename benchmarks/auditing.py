@@ -6,7 +6,6 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from uuid_utils.compat import uuid7
 
@@ -23,8 +22,8 @@ from knowledged.store import audit_events
 _HITS = 10
 
 
-def audit_rows(bench: Bench, folder: Path) -> list[Row]:
-    with durable(bench, folder) as waiting:
+def audit_rows(bench: Bench) -> list[Row]:
+    with durable(bench) as waiting:
         many = [(search(waiting), search(bench)) for _ in range(bench.rounds)]
         one = [
             (search(waiting, 1), search(bench, 1), timed(bench, commit, bench.raw(1)))
@@ -34,10 +33,10 @@ def audit_rows(bench: Bench, folder: Path) -> list[Row]:
 
 
 @contextmanager
-def durable(bench: Bench, folder: Path) -> Generator[Bench]:
+def durable(bench: Bench) -> Generator[Bench]:
     """The bench of a second server, which waits for the events of what is read."""
-    with beside(bench.service, folder, KNOWLEDGED_AUDIT_READS="durable") as second:
-        yield replace(bench, service=replace(second, postgres_pid=bench.service.postgres_pid))
+    with beside(bench.service, KNOWLEDGED_AUDIT_READS="durable") as second:
+        yield replace(bench, service=second)
 
 
 def _many_row(measured: Sequence[tuple[Round, Round]]) -> Row:

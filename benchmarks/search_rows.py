@@ -1,7 +1,6 @@
 """The rows about searches of a large collection: plain, filtered, hybrid, in batches."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from benchmarks.auditing import durable
 from benchmarks.corpus import Corpus, embedded, hpo_corpus, hpo_terms
 from benchmarks.loading import COLLECTION
 from benchmarks.question_sets import hpo_questions
+from benchmarks.replicas import replica_rows
 from benchmarks.report import Row, row
 from benchmarks.rounds import RAW_CONNECTIONS, Bench, Round, qps_rows, timed
 from benchmarks.rows import (
@@ -48,13 +48,14 @@ async def large_corpus() -> Corpus:
     )
 
 
-def rows(bench: Bench, folder: Path) -> list[Row]:
+def rows(bench: Bench) -> list[Row]:
     bench = with_enough_recall(bench)
     details = f"{len(bench.corpus.ids)} chunks, {check_recall(bench)}"
-    with durable(bench, folder) as waiting:
+    with durable(bench) as waiting:
         audited = search_pairs(bench, waiting)
     return [
         *search_rows(bench, "≥ 0.60"),
+        *replica_rows(bench),
         *qps_rows("Search, reads audited durable", audited, "≥ 0.50"),
         *filter_rows(bench, "chunk_metadata.share", "declared"),
         *filter_rows(bench, "chunk_metadata.lot", "undeclared"),

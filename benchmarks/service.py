@@ -9,9 +9,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import grpc
@@ -19,16 +19,17 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 _START_SECONDS = 120.0
 _STOP_SECONDS = 30.0
-_KNOWLEDGED = Path(sys.executable).with_name("knowledged")
+_KNOWLEDGED = str(Path(sys.executable).with_name("knowledged"))
+SERVE = (_KNOWLEDGED, "serve")
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A serving server: `address` is host:port, `dsn` that of its own role in its database.
-
-    `started_seconds` is how long it took from the command to SERVING.
+    """A serving server: `address` is host:port, `dsn` that of its own role in its database, which
+    lies in `data_dir`. `started_seconds` is how long it took from the command to SERVING.
     """
 
+    data_dir: Path
     address: str
     token: str
     dsn: str
@@ -47,7 +48,9 @@ def new_data_folder() -> Generator[Path]:
 
 
 @contextmanager
-def serving(data_dir: Path, **settings: str) -> Generator[Service]:
+def serving(
+    data_dir: Path, *, command: Sequence[str] = SERVE, **settings: str
+) -> Generator[Service]:
     """Starts the server on a data folder, waits until it serves, and stops it at the end.
 
     `settings` are environment variables besides. With a KNOWLEDGED_DATABASE_URL it is a second
@@ -57,29 +60,31 @@ def serving(data_dir: Path, **settings: str) -> Generator[Service]:
     environment = _environment(data_dir, port) | settings
     began = time.perf_counter()
     with (data_dir / "server.log").open("ab") as log:
-        process = subprocess.Popen([_KNOWLEDGED, "serve"], env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
         address = f"127.0.0.1:{port}"
         _wait_until_serving(process, address)
         seconds = time.perf_counter() - began
         postmaster = (data_dir / "postgres/cluster/postmaster.pid").read_text().splitlines()
         dsn = _dsn(data_dir, postmaster[4])
-        yield Service(address, token, dsn, process.pid, int(postmaster[0]), seconds)
+        yield Service(data_dir, address, token, dsn, process.pid, int(postmaster[0]), seconds)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(_STOP_SECONDS)
 
 
 @contextmanager
-def beside(service: Service, data_dir: Path, **settings: str) -> Generator[Service]:
+def beside(
+    service: Service, *, command: Sequence[str] = SERVE, **settings: str
+) -> Generator[Service]:
     """Another server on the database of `service`, with settings of its own."""
     own = {
         "KNOWLEDGED_DATABASE_URL": service.dsn,
-        "KNOWLEDGED_SECRET_KEY_FILE": str(data_dir / "secret.key"),
+        "KNOWLEDGED_SECRET_KEY_FILE": str(service.data_dir / "secret.key"),
         "KNOWLEDGED_TEXT_WORKERS": "0",
     }
-    with serving(data_dir, **own, **settings) as second:
-        yield second
+    with serving(service.data_dir, command=command, **own, **settings) as second:
+        yield replace(second, postgres_pid=service.postgres_pid)
 
 
 def _token(data_dir: Path) -> str:

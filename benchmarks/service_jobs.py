@@ -4,6 +4,7 @@ Requests are built before the clock starts, and answers are parsed whole.
 """
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from benchmarks.calling import Caller, caller
@@ -22,8 +23,10 @@ class Target:
     seconds: float
 
 
-async def search(target: Target, requests: Sequence[vector.SearchRequest]) -> Measured:
-    """The requests in turn, round and round."""
+async def search(
+    target: Target, requests: Sequence[vector.SearchRequest], replicas: Sequence[str] = ()
+) -> Measured:
+    """The requests in turn, round and round; callers go to the target and to replicas alike."""
 
     def of(one: Caller):
         async def ask(place: int) -> None:
@@ -32,8 +35,11 @@ async def search(target: Target, requests: Sequence[vector.SearchRequest]) -> Me
 
         return ask
 
-    async with caller(target.address, target.token) as one:
-        return await run(Load([of(one)] * target.callers, target.seconds))
+    async with AsyncExitStack() as channels:
+        opened = [caller(each, target.token) for each in (target.address, *replicas)]
+        asks = [of(await channels.enter_async_context(each)) for each in opened]
+        shared = [asks[number % len(asks)] for number in range(target.callers)]
+        return await run(Load(shared, target.seconds))
 
 
 async def batch_search(target: Target, requests: Sequence[vector.BatchSearchRequest]) -> Measured:
