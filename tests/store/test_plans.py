@@ -146,7 +146,7 @@ async def test_searches_together_keep_a_plan_by_indexes_of_their_own_partition(
             partition(c.active_space_uid, "_hnsw"),
             "chunk_pk",
             "document_pk",
-            "chunk_span_of_chunk",
+            "chunk_span_first",
         }
         assert not plan.scanned_whole
         assert not plan.nodes & {"Hash Join", "Merge Join", "Append"}
