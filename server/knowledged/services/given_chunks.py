@@ -87,8 +87,8 @@ class GivenChunks:
 
     def row(self, checks: Checks, at: str, message: ChunkMessage) -> GivenChunk:
         """The row of one chunk, its vector yet unchecked."""
-        has_vector = message.HasField("embedding")
-        checks.text(f"{at}.content", message.content, LONGEST_CHUNK, required=not has_vector)
+        has_vector, content = message.HasField("embedding"), message.content
+        checks.text(f"{at}.content", content, LONGEST_CHUNK, required=not has_vector)
         checks.number(f"{at}.ordinal", message.ordinal, 0, 2**31 - 1)
         declared, metadata = self.space.collection.filter_fields, dict[str, object]()
         if message.HasField("metadata"):
@@ -98,11 +98,11 @@ class GivenChunks:
         return GivenChunk(
             uuid7(),
             message.chunk_id,
-            message.content,
-            hashlib.sha256(message.content.encode()).digest(),
+            content,
+            hashlib.sha256(content.encode()).digest(),
             metadata,
             message.ordinal,
-            self.text.tokens(self.space, message.content) if message.content else 0,
+            self.text.tokens(self.space, content) if content else 0,
             vector_bytes(message.embedding) if has_vector else None,
             stored_fields(declared, CHUNK, metadata) if metadata else {},
         )

@@ -1,7 +1,8 @@
 """The stream protocol by which many items come in, for whichever items: docs/streams.md.
 
-A stream holds three batches in memory, whatever its caller sends: one that is settled, one that is
-prepared meanwhile, and one that is read. Then gRPC's flow control makes the caller wait.
+A stream holds four batches in memory, whatever its caller sends: one whose acks leave, one that is
+settled, one that is prepared meanwhile, and one that is read. Then gRPC's flow control makes the
+caller wait.
 """
 
 import asyncio
@@ -149,11 +150,10 @@ class Intake:
         """First those that the caller of an earlier stream has not read, then the items'."""
         for missed in await self._missed(acknowledged):
             yield missed
-        async with aclosing(one_ahead(self._prepared(messages, items))) as batches:
-            async for ready in batches:
-                await items.bring(ready, self._settle)
-                told, self._told = self._told, {}
-                for acks in told.values():
+        # While the acks of one batch are on their way out, the next is settled already.
+        async with aclosing(one_ahead(self._brought(messages, items))) as brought:
+            async for told in brought:
+                for acks in told:
                     yield acks
 
     async def _missed(self, acknowledged: int) -> list[pb.IntakeAcks]:
@@ -168,6 +168,16 @@ class Intake:
         wanted = [ack for ack in found if ack.sequence > acknowledged]
         most = self._batch_items
         return [pb.IntakeAcks(acks=wanted[n : n + most]) for n in range(0, len(wanted), most)]
+
+    async def _brought(
+        self, messages: AsyncGenerator[Any], items: Bringer[Any, Any]
+    ) -> AsyncGenerator[Sequence[pb.IntakeAcks]]:
+        """The acks of each batch, once it is settled."""
+        async with aclosing(one_ahead(self._prepared(messages, items))) as batches:
+            async for ready in batches:
+                await items.bring(ready, self._settle)
+                told, self._told = self._told, {}
+                yield list(told.values())
 
     async def _prepared(
         self, messages: AsyncGenerator[Any], items: Bringer[Any, Any]
