@@ -94,13 +94,20 @@ class Database:
     ) -> AbstractAsyncContextManager[Connection]:
         """As `write`, for statements that are planned once as those of `read_planned`; while all
         the connections for that are in use, one that plans it anew."""
-        pool = self._pool if self._writing.all_in_use else self._writing
-        return pool.lend(seconds_left)
+        return self._planned_or_plain.lend(seconds_left)
 
     @asynccontextmanager
     async def transaction(self, seconds_left: float | None = None) -> AsyncGenerator[Connection]:
         """As `read`, in one transaction for several statements: what a batch needs."""
         async with self._pool.lend(seconds_left) as conn, conn.transaction():
+            yield conn
+
+    @asynccontextmanager
+    async def transaction_planned(
+        self, seconds_left: float | None = None
+    ) -> AsyncGenerator[Connection]:
+        """As `transaction`, for statements as those of `write_planned`."""
+        async with self._planned_or_plain.lend(seconds_left) as conn, conn.transaction():
             yield conn
 
     @asynccontextmanager
@@ -130,6 +137,10 @@ class Database:
         """Waits for the connections in use, then cuts off what is left."""
         self._drop_probe()
         await asyncio.gather(*(pool.close(timeout_seconds) for pool in self._pools))
+
+    @property
+    def _planned_or_plain(self) -> Pool:
+        return self._pool if self._writing.all_in_use else self._writing
 
     @property
     def _pools(self) -> set[Pool]:

@@ -13,6 +13,7 @@ from knowledged.connection import Connection
 from knowledged.database import Database
 from knowledged.store import (
     chunk_changes,
+    chunk_intake,
     chunks,
     collections,
     document_changes,
@@ -378,3 +379,19 @@ async def test_a_statement_plans_for_one_space_however_many_there_are(
 ) -> None:
     await work(conn, world)
     assert await touched_partitions(conn) <= {partition(world.collection.active_space_uid)}
+
+
+@pytest.mark.parametrize("statement", [chunk_intake.HELD, chunk_intake.LOCK_DOCUMENTS])
+async def test_a_stream_of_chunks_keeps_plans_that_read_no_table_whole(
+    statement: str, world: World
+) -> None:
+    database = await Database.connect(
+        world.dsn, min_size=1, max_size=4, command_timeout_seconds=10, acquire_timeout_seconds=5
+    )
+    async with database.transaction_planned() as conn:
+        await conn.execute("prepare kept as " + statement)
+        explain = "explain (format json) execute kept (null, null, null)"
+        plan = summary(await conn.fetchval(explain))
+    await database.close()
+    assert "Index Scan" in plan.nodes
+    assert not plan.scanned_whole

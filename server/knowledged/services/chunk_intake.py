@@ -190,7 +190,7 @@ class ChunkIntake:
         """The outcomes are true with the transaction. Raises NotWritten if the collection
         changed."""
         space, given = run.space, [each for each in run.read if isinstance(each, Given)]
-        async with self._supplies.database.transaction(self._call.left) as conn:
+        async with self._supplies.database.transaction_planned(self._call.left) as conn:
             owners = await self._owners(conn, space, given)
             uid = space.collection.collection_uid
             there = await chunk_intake.held(conn, uid, _wanted(owners, given))

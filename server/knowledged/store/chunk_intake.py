@@ -146,10 +146,21 @@ ADD: LiteralString = recorded(
 )
 
 
+# For the rest of a transaction on a connection that keeps its plans: what is joined to as many rows
+# as a batch has must not be looked through for each of them.
+_PLAN_EACH: LiteralString = """
+    set local plan_cache_mode = auto;
+    set local enable_seqscan = on;
+    set local enable_hashjoin = on;
+    set local enable_mergejoin = on
+"""
+
+
 async def write(conn: Connection, parts: Sequence[Part]) -> list[Fill]:
     """Writes all parts, in the transaction that locked their documents, but for the chunks that
     are still to be copied: `chunk_copies.copy`."""
     if mixed := [part for part in parts if not part.only_new]:
+        await conn.execute(_PLAN_EACH)
         rows = [upsertion(part.mutation, part.owner, part.at, part.chunks) for part in mixed]
         await fetch_each(conn, UPSERT, rows)
     return await _add(conn, [part for part in parts if part.only_new])
