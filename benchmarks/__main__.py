@@ -62,15 +62,7 @@ _SHORT_CORPUS = 4_096
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("benchmarks")
-    parser.add_argument("--short", action="store_true", help="fewer and shorter rounds")
-    parser.add_argument("--quality", action="store_true", help="how well searches find")
-    parser.add_argument("--ledger", action="store_true", help="the audit log's own rows alone")
-    parser.add_argument("--ingest", action="store_true", help="chunks with their vectors alone")
-    parser.add_argument("--loaded", type=int, help="chunks of the bulk load, for --ingest")
-    parser.add_argument("--searches", action="store_true", help="kinds of searches")
-    parser.add_argument("--set", type=Path, help="a set in BEIR's layout, for --quality")
-    arguments = parser.parse_args()
+    arguments = _arguments()
     where = machine()
     if arguments.ledger:
         kind, measured = "ledger", _ledger_rows(SHORT if arguments.short else FULL)
@@ -79,12 +71,27 @@ def main() -> None:
     elif arguments.ingest:
         size = SHORT if arguments.short else FULL
         kind, measured = "ingest", _ingest_rows(size, arguments.loaded or size.loaded)
+    elif arguments.replicas:
+        kind, measured = "replicas", _replicas()
     elif arguments.searches:
         kind, measured = "searches", _searches()
     else:
         kind, measured = ("short" if arguments.short else "full"), _speed(short=arguments.short)
     show(measured, where)
     print(f"kept in {keep(measured, where, kind)}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("benchmarks")
+    parser.add_argument("--short", action="store_true", help="fewer and shorter rounds")
+    parser.add_argument("--quality", action="store_true", help="how well searches find")
+    parser.add_argument("--ledger", action="store_true", help="the audit log's own rows alone")
+    parser.add_argument("--ingest", action="store_true", help="chunks with their vectors alone")
+    parser.add_argument("--loaded", type=int, help="chunks of the bulk load, for --ingest")
+    parser.add_argument("--searches", action="store_true", help="kinds of searches")
+    parser.add_argument("--replicas", action="store_true", help="one server and two, searched")
+    parser.add_argument("--set", type=Path, help="a set in BEIR's layout, for --quality")
+    return parser.parse_args()
 
 
 def _speed(*, short: bool) -> list[Row]:
@@ -119,6 +126,15 @@ def _searches() -> list[Row]:
         place = asyncio.run(place_of(service.dsn, "bench"))
         bench = Bench(apart, service, place, corpus, vectors, LARGE.rounds, LARGE.seconds)
         return search_rows.rows(bench)
+
+
+def _replicas() -> list[Row]:
+    corpus = asyncio.run(hpo_corpus())
+    vectors = asyncio.run(embedded(question_sets.hpo_questions(LARGE.questions).texts))
+    with _filled(corpus) as service, Apart() as apart:
+        place = asyncio.run(place_of(service.dsn, "bench"))
+        bench = Bench(apart, service, place, corpus, vectors, FULL.rounds, LARGE.seconds)
+        return [*rows.search_rows(bench, "≥ 0.50"), *replicas.replica_rows(bench)]
 
 
 def _rows(bench: Bench, size: Size) -> list[Row]:
