@@ -108,7 +108,7 @@ def _speed(*, short: bool) -> list[Row]:
             bench = Bench(apart, service, place, corpus, vectors, size.rounds, size.seconds)
             return [
                 *rows.search_rows(bench, "≥ 0.50"),
-                *([] if short else replicas.replica_rows(bench)),
+                *([] if short else replicas.replica_rows(bench, "≥ 0.50")),
                 *_rows(bench, size),
                 *auditing.audit_rows(bench),
                 *ingesting.ingest_rows(apart, service, size.rounds),
@@ -134,7 +134,7 @@ def _replicas() -> list[Row]:
     with _filled(corpus) as service, Apart() as apart:
         place = asyncio.run(place_of(service.dsn, "bench"))
         bench = Bench(apart, service, place, corpus, vectors, FULL.rounds, LARGE.seconds)
-        return [*rows.search_rows(bench, "≥ 0.50"), *replicas.replica_rows(bench)]
+        return [*rows.search_rows(bench, "≥ 0.50"), *replicas.replica_rows(bench, "≥ 0.50")]
 
 
 def _rows(bench: Bench, size: Size) -> list[Row]:

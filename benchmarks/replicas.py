@@ -18,7 +18,7 @@ _FEW = {"KNOWLEDGED_POOL_MIN_SIZE": "1", "KNOWLEDGED_POOL_MAX_SIZE": "4"}
 Search = Callable[[], float]
 
 
-def replica_rows(bench: Bench) -> list[Row]:
+def replica_rows(bench: Bench, target: str) -> list[Row]:
     """All in turn with raw, by as many connections as serve it best here."""
     count = max(RAW_CONNECTIONS, key=lambda each: raw_search(bench, each).measured.qps)
 
@@ -26,7 +26,8 @@ def replica_rows(bench: Bench) -> list[Row]:
         return raw_search(bench, count).measured.qps
 
     with beside(bench.service, **_FEW) as second:
-        audited = _rows(bench, raw, {"two replicas": _search(bench, bench.service, second)})
+        both = {"two replicas": _search(bench, bench.service, second)}
+        audited = _rows(bench, raw, both, target)
     with (
         beside(bench.service, command=_UNAUDITED, **_FEW) as first,
         beside(bench.service, command=_UNAUDITED, **_FEW) as second,
@@ -35,7 +36,7 @@ def replica_rows(bench: Bench) -> list[Row]:
             "reads not audited": _search(bench, first),
             "two replicas, reads not audited": _search(bench, first, second),
         }
-        return [*audited, *_rows(bench, raw, ways)]
+        return [*audited, *_rows(bench, raw, ways, target)]
 
 
 def _search(bench: Bench, first: Service, *others: Service) -> Search:
@@ -50,12 +51,10 @@ def _search(bench: Bench, first: Service, *others: Service) -> Search:
     return search
 
 
-def _rows(bench: Bench, raw: Search, ways: dict[str, Search]) -> list[Row]:
+def _rows(bench: Bench, raw: Search, ways: dict[str, Search], target: str) -> list[Row]:
     ratios: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(bench.rounds):
         theirs = raw()
         for name, search in ways.items():
             ratios[name].append(search() / theirs)
-    return [
-        row(f"Search, {name}, QPS at 16 callers ÷ raw", ratios[name], "≥ 0.50") for name in ways
-    ]
+    return [row(f"Search, {name}, QPS at 16 callers ÷ raw", ratios[name], target) for name in ways]

@@ -55,7 +55,7 @@ def rows(bench: Bench) -> list[Row]:
         audited = search_pairs(bench, waiting)
     return [
         *search_rows(bench, "≥ 0.60"),
-        *replica_rows(bench),
+        *replica_rows(bench, "≥ 0.60"),
         *qps_rows("Search, reads audited durable", audited, "≥ 0.50"),
         *filter_rows(bench, "chunk_metadata.share", "declared"),
         *filter_rows(bench, "chunk_metadata.lot", "undeclared"),

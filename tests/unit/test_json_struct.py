@@ -78,11 +78,17 @@ def test_a_struct_from_a_kept_text_is_the_callers_own() -> None:
 
 def test_a_long_text_is_read_each_time() -> None:
     json = {"note": "x" * 1_000}
-    before = json_struct._wire.cache_info()
+    text = orjson.dumps(json).decode()
     struct = Struct()
-    fill_from_text(struct, orjson.dumps(json).decode())
+    fill_from_text(struct, text)
     assert struct == struct_of(json)
-    assert json_struct._wire.cache_info() == before
+    assert text not in json_struct._kept
+
+
+def test_no_more_texts_are_kept_than_there_is_room_for() -> None:
+    for number in range(2 * json_struct._MOST_KEPT):
+        fill_from_text(Struct(), f'{{"number":{number}}}')
+    assert 1 <= len(json_struct._kept) <= json_struct._MOST_KEPT
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """google.protobuf.Struct to and from JSON: whole doubles become integers, exact to 2^53."""
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import cast
 
 import orjson
@@ -9,10 +8,11 @@ from google.protobuf.struct_pb2 import ListValue, Struct, Value
 
 from knowledged.checks import LARGEST_EXACT_INTEGER
 
-# Of objects that come again and again, such as a source and a year, the wire form is kept: at most
-# so many, in some 2 MB.
-_KEPT = 2_048
+# Of objects that come again and again, such as a source and a year, the wire form is kept by their
+# text: at most so many, in some 2 MB.
+_MOST_KEPT = 2_048
 _LONGEST_KEPT_CHARACTERS = 512
+_kept: dict[str, bytes] = {}
 
 
 def to_json(struct: Struct) -> dict[str, object]:
@@ -55,17 +55,19 @@ def fill(struct: Struct, json: Mapping[str, object]) -> None:
 
 def fill_from_text(struct: Struct, json: str) -> None:
     """Writes a JSON object, given as its text, into an empty Struct."""
-    if len(json) <= _LONGEST_KEPT_CHARACTERS:
-        struct.MergeFromString(_wire(json))
-    else:
-        fill(struct, orjson.loads(json))
-
-
-@lru_cache(_KEPT)
-def _wire(json: str) -> bytes:
-    struct = Struct()
+    known = _kept.get(json)
+    if known is not None:
+        struct.MergeFromString(known)
+        return
     fill(struct, orjson.loads(json))
-    return struct.SerializeToString()
+    if len(json) <= _LONGEST_KEPT_CHARACTERS:
+        _keep(json, struct.SerializeToString())
+
+
+def _keep(json: str, wire: bytes) -> None:
+    if len(_kept) >= _MOST_KEPT:
+        _kept.clear()
+    _kept[json] = wire
 
 
 def _number(number: float) -> object:
