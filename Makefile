@@ -6,7 +6,7 @@ READY := .venv/.ready
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
 
-$(READY): pyproject.toml uv.lock scripts/setup
+$(READY): pyproject.toml uv.lock scripts/setup scripts/find-python
 	@scripts/setup
 	@touch $@
 

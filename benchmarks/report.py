@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -77,7 +78,9 @@ def keep(rows: Sequence[Row], where: Machine, kind: str) -> Path:
     """Writes results/<date>-<kind>.json with the hardware and the versions."""
     RESULTS.mkdir(exist_ok=True)
     file = RESULTS / f"{datetime.now(UTC):%Y-%m-%d}-{kind}.json"
-    versions = {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()}
+    # Which build it is changes the figures by a quarter: decision 0026.
+    python = f"{platform.python_version()} of {sys.base_prefix}"
+    versions = {name: version(name) for name in _PACKAGES} | {"python": python}
     kept = {"machine": asdict(where), "versions": versions, "rows": [asdict(r) for r in rows]}
     file.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
     return file

@@ -1,7 +1,8 @@
 """The rows about reading: searches, plain and filtered, and documents."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -30,6 +31,7 @@ def search_rows(bench: Bench, target: str) -> list[Row]:
         *qps_rows("Search", many, target, chunks),
         houseless_row(bench, "Search", many, service_jobs.search, bench.requests()),
         p50_row("Search", one, "≤ 1.7"),
+        _houseless_p50_row(bench, one),
     ]
 
 
@@ -68,15 +70,27 @@ def houseless_row(
     bench: Bench, what: str, measured: Sequence[Pair], job: Job, requests: Sequence[object]
 ) -> Row:
     """What a server without a house reaches in place of the service."""
-    ratios: list[float] = []
+    with _houseless(bench, CALLERS) as target:
+        bare = [timed(bench, job, target, requests).measured for _ in measured]
+    ratios = [each.qps / raw.measured.qps for each, (_, raw) in zip(bare, measured, strict=True)]
+    return row(f"{what} of a server without a house, QPS at 16 callers ÷ raw", ratios, "")
+
+
+def _houseless_p50_row(bench: Bench, measured: Sequence[Pair]) -> Row:
+    with _houseless(bench, 1) as target:
+        bare = [
+            timed(bench, service_jobs.search, target, bench.requests()).measured for _ in measured
+        ]
+    ratios = [each.p50 / raw.measured.p50 for each, (_, raw) in zip(bare, measured, strict=True)]
+    return row("Search of a server without a house, p50 at 1 caller ÷ raw", ratios, "")
+
+
+@contextmanager
+def _houseless(bench: Bench, callers: int) -> Generator[service_jobs.Target]:
     place = bench.place
     named = str(place.collection_uid), str(place.space_uid), str(place.ef)
     with served("benchmarks.bare_server", bench.service.dsn, *named) as address:
-        target = replace(bench.target(CALLERS), address=address)
-        for _, raw in measured:
-            bare = timed(bench, job, target, requests)
-            ratios.append(bare.measured.qps / raw.measured.qps)
-    return row(f"{what} of a server without a house, QPS at 16 callers ÷ raw", ratios, "")
+        yield replace(bench.target(callers), address=address)
 
 
 def _bare_row(bench: Bench, measured: Sequence[Pair]) -> Row:
