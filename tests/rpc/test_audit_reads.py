@@ -135,6 +135,25 @@ async def test_a_query_is_kept_as_its_hash_alone(
     assert seen[0] == seen[1] != seen[2]
 
 
+async def test_a_batch_of_searches_leaves_an_event_of_each_collection(
+    vectors: Any, document: d.Document, make_collection: Any, recorded: Recorded
+) -> None:
+    full, empty = document.name.rpartition("/documents/")[0], await make_collection()
+    asked = [(full, "fever"), (empty.name, "fever"), (full, "cough"), (empty.name, "rash")]
+    searches = [v.SearchRequest(collection=name, text=text) for name, text in asked]
+    call = vectors.BatchSearch(v.BatchSearchRequest(searches=searches))
+    await call
+    events = {event.collection_uid: event for event in await recorded(call)}
+    of_empty, of_full = events.pop(empty.uid), events.popitem()[1]
+    assert not events
+    assert (of_full.result_count, list(of_full.returned_uids)) == (2, [document.uid])
+    assert (of_empty.result_count, list(of_empty.returned_uids)) == (0, [])
+    for event, name in ((of_full, full), (of_empty, empty.name)):
+        queries = [each for each in event.resources if each.startswith("queries/")]
+        assert len(queries) == len({text for _, text in asked})
+        assert set(event.resources) == {name, *queries}
+
+
 async def test_reading_the_log_is_in_the_log_once(audit_log: Any, recorded: Recorded) -> None:
     call = audit_log.ListAuditEvents(a.ListAuditEventsRequest(page_size=3))
     page = await call

@@ -75,10 +75,21 @@ def occurrence(
         call.peer,
         call.call_id,
         asked,
-        tuple(readings),
+        _by_collection(readings),
         call.resolved if len(call.resolved) > 1 else None,
         call.collection_uid,
     )
+
+
+def _by_collection(readings: Sequence[Reading]) -> tuple[Reading, ...]:
+    """One of each collection: every event names all that was asked, so one for each search of a
+    batch would say it over and over."""
+    if len(readings) < 2:
+        return tuple(readings)
+    shown: dict[UUID | None, list[Shown]] = {}
+    for reading in readings:
+        shown.setdefault(reading.collection_uid, []).extend(reading.shown)
+    return tuple(Reading(collection_uid, tuple(each)) for collection_uid, each in shown.items())
 
 
 def outcome_number(code: Code) -> int:
@@ -110,7 +121,7 @@ class _Part:
 
 
 def events_of(what: Occurrence) -> list[Event]:
-    """One event; of a large reading, or one of several collections, as many as it takes.
+    """One event for each collection; of a large reading as many as it takes.
 
     Their counts add up, and each fits the bounds of a payload.
     """
