@@ -9,6 +9,7 @@ import grpc.aio
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
+from refusal import told_by_the_server
 from secured import Metadata
 
 from knowledge.v1 import audit_service_pb2 as a
@@ -155,7 +156,8 @@ def call(
     if path not in STREAMS:
         return channel.unary_unary(path)(request, metadata=metadata)
     if STREAMS[path]:
-        return first(channel.stream_stream(path)(iter([request]), metadata=metadata))
+        begin = channel.stream_stream(path)
+        return told_by_the_server(lambda: first(begin(iter([request]), metadata=metadata)))
     return first(channel.unary_stream(path)(request, metadata=metadata))
 
 

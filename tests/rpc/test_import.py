@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from refusal import Refusal, refused
+from refusal import Refusal, refused, told_by_the_server
 from secured import SecuredServer
 
 from knowledge.v1 import audit_service_pb2 as a
@@ -55,10 +55,8 @@ async def import_all(knowledge: Any, messages: Iterable[Any]) -> Imported:
 
 
 async def refused_import(knowledge: Any, messages: Iterable[Any]) -> Refusal:
-    async def run() -> None:
-        await import_all(knowledge, messages)
-
-    return await refused(run())
+    sent = list(messages)
+    return await refused(told_by_the_server(lambda: import_all(knowledge, sent)))
 
 
 async def names(knowledge: Any, parent: str) -> list[str]:

@@ -9,7 +9,7 @@ import grpc.aio
 import numpy as np
 import pytest
 import pytest_asyncio
-from refusal import Refusal, refused
+from refusal import Refusal, refused, told_by_the_server
 from secured import SecuredServer
 
 from knowledge.v1 import audit_service_pb2 as a
@@ -66,10 +66,8 @@ async def ingest(vectors: Any, messages: Iterable[Any]) -> Ingested:
 
 
 async def refused_ingest(vectors: Any, messages: Iterable[Any]) -> Refusal:
-    async def run() -> None:
-        await ingest(vectors, messages)
-
-    return await refused(run())
+    sent = list(messages)
+    return await refused(told_by_the_server(lambda: ingest(vectors, sent)))
 
 
 @pytest_asyncio.fixture(loop_scope="session")
