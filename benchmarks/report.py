@@ -78,7 +78,7 @@ def keep(rows: Sequence[Row], where: Machine, kind: str) -> Path:
     """Writes results/<date>-<kind>.json with the hardware and the versions."""
     RESULTS.mkdir(exist_ok=True)
     file = RESULTS / f"{datetime.now(UTC):%Y-%m-%d}-{kind}.json"
-    # Which build it is changes the figures by a quarter: decision 0026.
+    # Which build it is changes the figures: decision 0026.
     python = f"{platform.python_version()} of {sys.base_prefix}"
     versions = {name: version(name) for name in _PACKAGES} | {"python": python}
     kept = {"machine": asdict(where), "versions": versions, "rows": [asdict(r) for r in rows]}
