@@ -37,8 +37,7 @@ class Cluster:
         return self._loop.run_until_complete(work)
 
     def create(self, template: str) -> str:
-        """A copy of a database that nobody is connected to: some 25 ms, a fourth of what it takes
-        through the log of a cluster that need not survive."""
+        """A copy of a database that nobody is connected to, past a log that nobody needs."""
         name = f"test_{next(self._numbers)}"
         self._format(
             """

@@ -16,7 +16,9 @@ _BARE = "*ensurepip*) exit 1"
 def _interpreter(folder: Path, told: str, name: str = "python3") -> str:
     folder.mkdir(exist_ok=True)
     path = folder / name
-    path.write_text(f'#!/bin/sh\ncase "$2" in {told} ;; esac\nexec {_REAL} "$@"\n')
+    # Where uv made our own venv, the interpreter below it may lack ensurepip.
+    answers = f"{told} ;; *ensurepip*) exit 0 ;;"
+    path.write_text(f'#!/bin/sh\ncase "$2" in {answers} esac\nexec {_REAL} "$@"\n')
     path.chmod(0o755)
     return str(path)
 
